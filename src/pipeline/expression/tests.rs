@@ -1,0 +1,105 @@
+//! What an expression may say, and what is refused.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn alert() -> Alert {
+    Alert { labels: BTreeMap::from([("team".into(), "platform".into()), ("tier".into(), "7".into())]), ..specimen() }
+}
+
+/// Asserts what an expression says of an alert of the team platform.
+fn holds(source: &str, expected: bool) {
+    assert_eq!(Expression::compile(source).unwrap().holds(&alert()), Ok(expected), "{source}");
+}
+
+/// Asserts that an expression is refused: `COLUMN: text`.
+fn refused(source: &str, expected: &str) {
+    let refused = Expression::compile(source).unwrap_err();
+    assert_eq!(format!("{}: {}", refused.offset + 1, refused.text), expected, "{source}");
+}
+
+#[test]
+fn an_expression_speaks_of_an_alert() {
+    holds("alert.labels.team == 'platform'", true);
+    holds("alert.labels['team'].startsWith('plat') && alert.kind == 'Pod'", true);
+    holds("'team' in alert.labels && !('owner' in alert.labels)", true);
+    holds("alert.labels.owner == ''", true);
+    holds("alert.namespace in ['shop', 'cart']", false);
+    holds("alert.name.matches('^Spec') ? alert.source == 'prometheus' : false", true);
+    holds("size(alert.labels) == 2 || alert.annotations.summary.contains('x')", true);
+    holds("alert.labels.team == 7", false);
+}
+
+#[test]
+fn g11_a_name_that_does_not_exist_is_refused_at_its_column() {
+    refused("alert.lables.team == 'x'", "7: an alert has no field lables");
+    refused("alert.name == 'x' && labels.team == 'x'", "22: there is no variable labels");
+    refused("alert == alert", "1: alert alone is no value");
+    refused("alert.name == alert['name']", "15: alert alone is no value");
+}
+
+#[test]
+fn g13_what_could_loop_or_grow_is_refused() {
+    refused("[1, 2].all(a, a > 0)", "8: all is not allowed here");
+    refused("has(alert.labels.team)", "1: has is not allowed here");
+    refused("alert.name + alert.name == 'x'", "12: + is not allowed here");
+    refused("timestamp('x') < timestamp('y')", "1: timestamp is not allowed here");
+    refused("alert.name.matches(alert.kind)", "12: the pattern of matches must be written out");
+    refused("{'a': 'b'}.a == 'b'", "1: only texts and lists of texts may be written here");
+    let long = format!("alert.name == '{}'", "x".repeat(MAX_SOURCE));
+    refused(&long, "1: an expression has at most 4096 bytes, got 4112");
+}
+
+#[test]
+fn g13_what_nests_too_deep_is_refused_and_breaks_no_stack() {
+    let chain = |word: &str, n: usize| vec!["true"; n].join(word);
+    holds(&chain("==", MAX_DEPTH), true);
+    let too_deep = "1: its parts nest more than 24 deep";
+    for source in [
+        chain("==", MAX_DEPTH + 1),
+        chain("==", 680),
+        chain(" in ", 500),
+        chain("<", 800),
+        chain("+", 800),
+        chain(" - ", 580),
+        format!("alert.labels{} == ''", ".a".repeat(2_000)),
+        format!("alert.labels{} == ''", "['a']".repeat(800)),
+    ] {
+        refused(&source, too_deep);
+    }
+    for (open, close) in [("(", ")"), ("[", "]"), ("alert[", "]"), ("size(", ")")] {
+        assert!(Expression::compile(&format!("{}true{}", open.repeat(500), close.repeat(500))).is_err());
+    }
+    assert!(Expression::compile(&("!-".repeat(2_000) + "true")).is_err());
+    assert!(Expression::compile(&("true?true:".repeat(400) + "true")).is_err());
+    assert!(Expression::compile(&("!".repeat(4_000) + "true")).is_ok());
+}
+
+#[test]
+fn what_can_never_hold_is_refused_at_load_also_behind_a_condition() {
+    refused("alert.name", "1: a match must be true or false");
+    refused(
+        "alert.name == 'x' && alert.name < 7",
+        "33: found no matching overload for '_<_' applied to '(string, int)'",
+    );
+    refused(
+        "alert.name == 'x' && alert.name.matches('(')",
+        "40: Error executing function 'matches': '(' not a valid regex",
+    );
+    assert!(Expression::compile("alert.name ==").unwrap_err().text.starts_with("not CEL: "));
+}
+
+#[test]
+fn a_long_flat_expression_is_welcome() {
+    holds(&vec!["alert.labels.team == 'x'"; 140].join(" || "), false);
+    holds(&vec!["alert.labels.team.startsWith('x')"; 100].join(" || "), false);
+}
+
+proptest::proptest! {
+    #[test]
+    fn o13_no_text_makes_the_reader_fail(source in "([a-z!=<>&|?:.,()\\[\\]{}'\"+ -]|alert|labels|true| in ){0,60}") {
+        let refused = Expression::compile(&source).err().map(|refused| refused.text);
+        proptest::prop_assert_ne!(refused.as_deref(), Some("the reader of CEL fails on it"));
+    }
+}

@@ -1,0 +1,172 @@
+//! An alert as CEL sees it: each field is read when it is asked for, and nothing is copied.
+
+use std::collections::BTreeMap;
+
+use cel::{
+    ExecutionError,
+    common::{
+        traits::{Container, Indexer, Sizer},
+        types::{CelInt, CelString, MAP_TYPE, Type},
+        value::{CowVal, Val},
+    },
+};
+
+use crate::alert::{Alert, EventTime, Fingerprint, Kind, Source, Target};
+
+/// An alert with something in every field.
+pub(super) fn specimen() -> Alert {
+    let pair = |key: &str| BTreeMap::from([(key.to_owned(), "specimen".to_owned())]);
+    Alert {
+        kind: Kind::Firing,
+        fingerprint: Fingerprint::of(["specimen"]),
+        source: Source::Prometheus,
+        name: "Specimen".into(),
+        cluster: Some("specimen".into()),
+        target: Target {
+            kind: "Pod".into(),
+            name: "specimen".into(),
+            namespace: Some("specimen".into()),
+            api_version: None,
+        },
+        severity: Some("warning".into()),
+        labels: pair("alertname"),
+        annotations: pair("summary"),
+        starts_at: None,
+        received_at: EventTime(0),
+        provider: serde_json::Map::new(),
+        raw: bytes::Bytes::new(),
+        traceparent: None,
+    }
+}
+
+static ALERT: Type = Type::new_unspecified_type("breakwater.Alert");
+
+/// An alert as CEL sees it: each field is read when asked for, nothing is copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AlertView<'a>(pub &'a Alert);
+
+impl Val for AlertView<'_> {
+    fn get_type(&self) -> &Type {
+        &ALERT
+    }
+
+    fn cel_type() -> &'static Type {
+        &ALERT
+    }
+
+    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
+    where
+        Self: 'v,
+    {
+        Box::new(*self)
+    }
+}
+
+impl Indexer for AlertView<'_> {
+    fn get<'b, 'v>(&'b self, field: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        let alert = self.0;
+        let text = |text: &'v str| Ok(CowVal::owned(CelString::from(text)));
+        match key(field) {
+            Some("name") => text(&alert.name),
+            Some("namespace") => text(alert.target.namespace.as_deref().unwrap_or_default()),
+            Some("severity") => text(alert.severity.as_deref().unwrap_or_default()),
+            Some("kind") => text(&alert.target.kind),
+            Some("resource") => text(&alert.target.name),
+            Some("cluster") => text(alert.cluster.as_deref().unwrap_or_default()),
+            Some("source") => text(alert.source.as_str()),
+            Some("labels") => Ok(CowVal::owned(TextsView(&alert.labels))),
+            Some("annotations") => Ok(CowVal::owned(TextsView(&alert.annotations))),
+            Some(_) | None => Err(ExecutionError::no_such_key("alert")),
+        }
+    }
+
+    fn steal<'v>(self: Box<Self>, field: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        self.get(field).map(CowVal::into_owned)
+    }
+}
+
+/// Labels or annotations as CEL sees them. What is not there reads as the empty text.
+#[derive(Clone, Copy, Debug)]
+struct TextsView<'a>(&'a BTreeMap<String, String>);
+
+impl Val for TextsView<'_> {
+    fn get_type(&self) -> &Type {
+        &MAP_TYPE
+    }
+
+    fn cel_type() -> &'static Type {
+        &MAP_TYPE
+    }
+
+    fn as_container(&self) -> Option<&dyn Container> {
+        Some(self)
+    }
+
+    fn as_indexer<'b, 'v>(&'b self) -> Option<&'b (dyn Indexer + 'v)>
+    where
+        Self: 'v,
+    {
+        Some(self)
+    }
+
+    fn as_sizer(&self) -> Option<&dyn Sizer> {
+        Some(self)
+    }
+
+    fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v>
+    where
+        Self: 'v,
+    {
+        Box::new(*self)
+    }
+}
+
+impl Container for TextsView<'_> {
+    fn contains(&self, name: &dyn Val) -> Result<bool, ExecutionError> {
+        Ok(key(name).is_some_and(|name| self.0.contains_key(name)))
+    }
+}
+
+impl Sizer for TextsView<'_> {
+    fn size(&self) -> CelInt {
+        CelInt::from(i64::try_from(self.0.len()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Indexer for TextsView<'_> {
+    fn get<'b, 'v>(&'b self, name: &dyn Val) -> Result<CowVal<'b, 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        let texts = self.0;
+        let text: &'v str = match key(name) {
+            Some(name) => texts.get(name).map_or("", String::as_str),
+            None => return Err(ExecutionError::no_such_key("labels")),
+        };
+        Ok(CowVal::owned(CelString::from(text)))
+    }
+
+    fn steal<'v>(self: Box<Self>, name: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>
+    where
+        Self: 'v,
+    {
+        self.get(name).map(CowVal::into_owned)
+    }
+}
+
+fn key<'k>(key: &'k (dyn Val + '_)) -> Option<&'k str> {
+    key.downcast_ref::<CelString>().map(CelString::inner)
+}
