@@ -1,0 +1,92 @@
+//! What the door counts.
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+
+use super::{Registry, Tally};
+
+const REASONS: &[&str] = &["malformed", "invalid", "no_alert", "too_large", "refused", "unknown_version", "other"];
+const CODES: &[&str] =
+    &["200", "202", "400", "401", "403", "404", "405", "408", "413", "415", "422", "500", "503", "other"];
+
+/// What the door counts.
+#[derive(Clone, Debug)]
+pub struct IngestMetrics {
+    accepted: Counter,
+    rejected: Tally,
+    truncated: Counter,
+    requests: Tally,
+    in_flight: Gauge,
+}
+
+impl IngestMetrics {
+    /// Registers them; once a process.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        Self {
+            accepted: registry.counter(
+                "breakwater_ingest_alerts_accepted_total",
+                "Alerts acknowledged by Kafka and promised to their sender",
+            ),
+            rejected: registry.tally(
+                "breakwater_ingest_alerts_rejected_total",
+                "reason",
+                REASONS,
+                "Alerts that cannot be used, set aside with their reason",
+            ),
+            truncated: registry.counter(
+                "breakwater_ingest_alerts_truncated_upstream_total",
+                "Alerts that a sender says it has left out of its webhooks",
+            ),
+            requests: registry.tally(
+                "breakwater_ingest_requests_total",
+                "code",
+                CODES,
+                "Requests by the code answered",
+            ),
+            in_flight: registry.gauge("breakwater_ingest_requests_in_flight", "Requests not yet answered"),
+        }
+    }
+
+    /// So many alerts are acknowledged.
+    pub fn accepted(&self, alerts: u64) {
+        self.accepted.inc_by(alerts);
+    }
+
+    /// One alert cannot be used; `reason` as in `AlertError`.
+    pub fn rejected(&self, reason: &str) {
+        self.rejected.count(reason, 1);
+    }
+
+    /// The sender says that it left out so many.
+    pub fn truncated_upstream(&self, alerts: u64) {
+        self.truncated.inc_by(alerts);
+    }
+
+    /// A request was answered so.
+    pub fn answered(&self, code: u16) {
+        self.requests.count(&code.to_string(), 1);
+    }
+
+    /// A request has begun; it is in flight until the answer is dropped.
+    #[must_use]
+    pub fn begun(&self) -> InFlight {
+        InFlight::new(&self.in_flight)
+    }
+}
+
+/// Something under way, counted until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl InFlight {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
