@@ -1,0 +1,172 @@
+//! What the client calls back, all of it on the polling thread: rebalances, log lines, errors, figures. Short, each.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use rdkafka::{
+    ClientContext, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, base_consumer::PartitionQueue},
+    error::{KafkaError as ClientError, KafkaResult},
+};
+
+use super::{
+    KafkaError, Record,
+    assignment::{Assignment, Event, Round},
+    commit,
+};
+use crate::{
+    kafka::context,
+    telemetry::{complaint::Complaint, metrics::KafkaMetrics},
+};
+
+/// The client's own queue of one partition.
+pub(super) type Queue = PartitionQueue<Reader>;
+
+/// What the client calls back: rebalances, log lines, errors, figures.
+pub(super) struct Reader {
+    topic: Arc<str>,
+    /// Touched by the polling thread only, callbacks included; the lock is for the compiler.
+    assignment: Mutex<Assignment<Queue>>,
+    /// Queues split off before an assignment takes effect, so that no record goes another way.
+    split: Mutex<Vec<(i32, Queue)>>,
+    /// Held while a partition is cancelled, and by whoever stores.
+    fence: Mutex<()>,
+    /// The consumer that calls back, which alone can split.
+    me: OnceLock<Weak<BaseConsumer<Reader>>>,
+    metrics: KafkaMetrics,
+    trouble: Complaint,
+}
+
+impl Reader {
+    pub(super) fn new(topic: &str, assignment: Assignment<Queue>, metrics: &KafkaMetrics) -> Self {
+        Self {
+            topic: Arc::from(topic),
+            assignment: Mutex::new(assignment),
+            split: Mutex::default(),
+            fence: Mutex::default(),
+            me: OnceLock::new(),
+            metrics: metrics.clone(),
+            trouble: Complaint::new("records cannot be read, the kafka consumer tries on"),
+        }
+    }
+
+    /// Tells it which consumer it serves.
+    pub(super) fn serve(&self, consumer: &Arc<BaseConsumer<Self>>) {
+        self.me.get_or_init(|| Arc::downgrade(consumer));
+    }
+
+    /// Something went wrong that may pass by itself.
+    pub(super) fn raise(&self, error: &KafkaError) {
+        self.trouble.raise(error);
+    }
+
+    /// Hands over what there is and what there is room for.
+    pub(super) fn round(&self, poll: impl FnMut(&Queue) -> Option<Record>) -> Round {
+        let round = locked(&self.assignment).round(poll);
+        if round.taken > 0 {
+            self.trouble.settle();
+        }
+        round
+    }
+
+    /// Takes an event through the assignment.
+    pub(super) fn on(&self, event: Event<Queue>) {
+        let mut assignment = locked(&self.assignment);
+        let fenced = self.fenced();
+        assignment.on(event);
+        drop(fenced);
+        let (assigned, full) = assignment.count();
+        self.metrics.partitions(assigned, full);
+    }
+
+    /// While this is held, no partition is cancelled.
+    pub(super) fn fenced(&self) -> MutexGuard<'_, ()> {
+        locked(&self.fence)
+    }
+
+    /// Gives partitions queues of their own; the polling thread, which this is, is woken when one fills.
+    fn split(&self, numbers: &[i32]) {
+        let Some(me) = self.me.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let mut split = locked(&self.split);
+        for number in numbers {
+            if let Some(mut queue) = me.split_partition_queue(&self.topic, *number) {
+                let poller = std::thread::current();
+                queue.set_nonempty_callback(move || poller.unpark());
+                split.push((*number, queue));
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn numbers(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements().iter().map(|element| element.partition()).collect()
+}
+
+impl ConsumerContext for Reader {
+    fn pre_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Revoke(list) => {
+                let numbers = numbers(list);
+                tracing::info!(topic = %self.topic, partitions = ?numbers, "partitions revoked");
+                self.on(Event::Revoked(numbers));
+                if !client.assignment_lost() {
+                    commit(client);
+                }
+            }
+            Rebalance::Error(error) => self.trouble.raise(error),
+            Rebalance::Assign(list) => self.split(&numbers(list)),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            tracing::info!(topic = %self.topic, partitions = ?numbers(list), "partitions assigned");
+            let split = std::mem::take(&mut *locked(&self.split));
+            self.on(Event::Assigned(split));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "a commit was refused, it is repeated with the next one");
+        }
+    }
+}
+
+impl ClientContext for Reader {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        context::log(level, facility, text);
+        if is_reset(facility, text) {
+            self.metrics.offset_reset();
+            tracing::warn!(topic = %self.topic, cause = text,
+                "records are gone unread: the topic no longer keeps the committed offset, reading from its earliest record");
+        }
+    }
+
+    fn error(&self, _: ClientError, reason: &str) {
+        self.trouble.raise(&reason);
+    }
+
+    fn stats(&self, figures: Statistics) {
+        let Some(topic) = figures.topics.get(&*self.topic) else {
+            return;
+        };
+        let lags = topic.partitions.values().map(|partition| {
+            if partition.consumer_lag_stored >= 0 { partition.consumer_lag_stored } else { partition.consumer_lag }
+        });
+        self.metrics.lag(lags.filter(|lag| *lag >= 0).sum());
+        let (assigned, full) = locked(&self.assignment).count();
+        self.metrics.partitions(assigned, full);
+    }
+}
+
+/// The client tells this nowhere else: an offset that the broker does not have any more, hence a reset to the earliest.
+pub(super) fn is_reset(facility: &str, text: &str) -> bool {
+    facility == "OFFSET" && text.contains("offset reset") && text.contains("Offset out of range")
+}

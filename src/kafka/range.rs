@@ -1,0 +1,194 @@
+//! A stretch of the log by time or position, read without joining a group: for the horizon, replay, explain and dead
+//! letters. Nothing is ever committed here.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError as ClientError,
+};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{KafkaError, Record, Settings, blocking, context::Listener, detach, probe, topics::partitions_in};
+use crate::alert::EventTime;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reading may get nothing at all before it gives up.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What of one partition is to be read: from `from` up to, and without, `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset.
+    pub from: i64,
+    /// The first offset that is not read any more.
+    pub to: i64,
+}
+
+/// For each partition of a topic what is kept of it from that time on (`None` = from its earliest record), up to its
+/// present end. Against the in-process broker, which can't look up times, all that is kept.
+pub async fn since(settings: &Settings, topic: &str, time: Option<EventTime>) -> Result<Vec<Stretch>, KafkaError> {
+    let time = time.filter(|_| !settings.is_in_process());
+    let (settings, topic) = (settings.clone(), topic.to_owned());
+    blocking(move || {
+        let client = probe::client(&settings)?;
+        let told = |error: ClientError| KafkaError::of(&error, &topic);
+        let metadata = client.fetch_metadata(Some(&topic), PATIENCE).map_err(told)?;
+        let mut stretches = Vec::new();
+        for partition in 0..partitions_in(&metadata, &topic)? {
+            let (from, to) = client.fetch_watermarks(&topic, partition, PATIENCE).map_err(told)?;
+            stretches.push(Stretch { partition, from, to });
+        }
+        match time {
+            Some(time) => shorten(&client, &topic, stretches, time).map_err(told),
+            None => Ok(stretches),
+        }
+    })
+    .await
+}
+
+fn shorten(
+    client: &BaseConsumer<Listener>,
+    topic: &str,
+    mut stretches: Vec<Stretch>,
+    time: EventTime,
+) -> Result<Vec<Stretch>, ClientError> {
+    let mut asked = TopicPartitionList::with_capacity(stretches.len());
+    for stretch in &stretches {
+        asked.add_partition_offset(topic, stretch.partition, Offset::Offset(time.0.max(0)))?;
+    }
+    let found = client.offsets_for_times(asked, PATIENCE)?;
+    for stretch in &mut stretches {
+        let element = found.find_partition(topic, stretch.partition);
+        stretch.from = match element.map(|element| element.error().map(|()| element.offset())).transpose()? {
+            Some(Offset::Offset(offset)) => offset.clamp(stretch.from, stretch.to),
+            Some(Offset::End) => stretch.to,
+            Some(Offset::Beginning | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_)) | None => stretch.from,
+        };
+    }
+    Ok(stretches)
+}
+
+/// Reads stretches of a topic into a channel, each partition in its order, partitions interleaved as they come. A slow
+/// reader holds the reading back. Returns when all are read, the receiver is gone, or stop is told.
+pub async fn read(
+    settings: &Settings,
+    topic: &str,
+    stretches: Vec<Stretch>,
+    into: mpsc::Sender<Record>,
+    stop: CancellationToken,
+) -> Result<(), KafkaError> {
+    let (settings, topic) = (settings.clone(), topic.to_owned());
+    let reading = Reading { into, stop, runtime: Handle::current() };
+    blocking(move || {
+        let mut left: BTreeMap<i32, i64> =
+            stretches.iter().filter(|one| one.from < one.to).map(|one| (one.partition, one.to)).collect();
+        let client = assigned(&settings, &topic, &stretches).map_err(|error| KafkaError::of(&error, &topic))?;
+        reading.run(&client, &topic, &mut left)
+    })
+    .await
+}
+
+fn assigned(settings: &Settings, topic: &str, stretches: &[Stretch]) -> Result<BaseConsumer<Listener>, ClientError> {
+    let mut config = settings.client(&[
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "earliest"),
+        ("enable.partition.eof", "true"),
+        ("allow.auto.create.topics", "false"),
+        ("queued.max.messages.kbytes", "16384"),
+        ("max.poll.interval.ms", "86400000"), // the reader may be slow, and there is no group to be thrown out of
+    ]);
+    config.set("group.id", "breakwater-range"); // the client wants a name; nobody joins
+    let client: BaseConsumer<Listener> = config.create_with_context(Listener::new())?;
+    let mut list = TopicPartitionList::with_capacity(stretches.len());
+    for stretch in stretches.iter().filter(|one| one.from < one.to) {
+        list.add_partition_offset(topic, stretch.partition, Offset::Offset(stretch.from))?;
+    }
+    client.assign(&list)?;
+    Ok(client)
+}
+
+/// A partition that is done is not fetched any further while the others go on.
+fn silence(client: &BaseConsumer<Listener>, topic: &str, partition: i32) {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, partition);
+    if let Err(error) = client.pause(&list) {
+        tracing::debug!(%error, "a partition that is read to the end goes on, its records are left");
+    }
+}
+
+struct Reading {
+    into: mpsc::Sender<Record>,
+    stop: CancellationToken,
+    runtime: Handle,
+}
+
+impl Reading {
+    fn run(
+        &self,
+        client: &BaseConsumer<Listener>,
+        topic: &str,
+        left: &mut BTreeMap<i32, i64>,
+    ) -> Result<(), KafkaError> {
+        let mut heard = Instant::now();
+        while !left.is_empty() && !self.stop.is_cancelled() {
+            match client.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let record = detach::record(&message);
+                    drop(message);
+                    let partition = record.position.partition;
+                    if !self.take(record, left) {
+                        return Ok(());
+                    }
+                    if !left.contains_key(&partition) {
+                        silence(client, topic, partition);
+                    }
+                    heard = Instant::now();
+                }
+                // The end lies at or behind `to`, which was an end when it was asked for.
+                Some(Err(ClientError::PartitionEOF(partition))) => drop(left.remove(&partition)),
+                Some(Err(ClientError::MessageConsumptionFatal(code))) => {
+                    return Err(KafkaError::Fatal(code.to_string()));
+                }
+                Some(Err(error)) => {
+                    let error = KafkaError::of(&error, topic);
+                    if matches!(error, KafkaError::AbsentTopic(_)) {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, "reading a stretch of the log, trying on");
+                }
+                None => {}
+            }
+            if heard.elapsed() > SILENCE {
+                return Err(KafkaError::Unreachable("nothing was read for 30 s".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// False when nobody wants records any more.
+    fn take(&self, record: Record, left: &mut BTreeMap<i32, i64>) -> bool {
+        let (partition, offset) = (record.position.partition, record.position.offset);
+        let Some(to) = left.get(&partition).copied() else {
+            return true;
+        };
+        if offset + 1 >= to {
+            left.remove(&partition);
+        }
+        offset >= to
+            || self.runtime.block_on(async {
+                tokio::select! {
+                    () = self.stop.cancelled() => false,
+                    sent = self.into.send(record) => sent.is_ok(),
+                }
+            })
+    }
+}
