@@ -1,0 +1,57 @@
+//! The only place where a Redis key is spelled.
+//!
+//! | key | holds | lives |
+//! |---|---|---|
+//! | `<prefix>{<shard>}f` + 16 bytes | a fingerprint's memo, by the head of the fingerprint | as long as its incident may matter |
+//! | `<prefix>{<shard>}g` + 16 bytes | a storm group | likewise |
+//! | `<prefix>{<shard>}due` | groups with something to tell → event time | as long as its longest group |
+//! | `<prefix>{marks}m<partition>` | how far a partition was read, and by whom | a day |
+//! | `<prefix>{marks}wanted` | up to when somebody waits | a day |
+//! | `<prefix>{marks}probe` | nothing: it is written to see that Redis takes writes | a minute |
+//!
+//! What is between braces is the hash tag of a cluster: all keys of a shard lie in one slot.
+
+use crate::memory::{Key, Shard};
+
+/// A key in Redis.
+#[must_use]
+pub fn spell(prefix: &str, shard: Shard, key: &Key) -> Vec<u8> {
+    let mut out = tag(prefix, shard);
+    match key {
+        Key::Fingerprint(fingerprint) => {
+            out.push(b'f');
+            out.extend_from_slice(&fingerprint.bytes()[..16]);
+        }
+        Key::Group(group) => {
+            out.push(b'g');
+            out.extend_from_slice(&group.0);
+        }
+        Key::Mark(partition) => out.extend_from_slice(format!("m{partition}").as_bytes()),
+        Key::Wanted => out.extend_from_slice(b"wanted"),
+    }
+    out
+}
+
+/// A shard's index of groups that have something to tell.
+#[must_use]
+pub fn due(prefix: &str, shard: Shard) -> Vec<u8> {
+    let mut out = tag(prefix, shard);
+    out.extend_from_slice(b"due");
+    out
+}
+
+/// What is written to see that Redis takes writes.
+#[must_use]
+pub fn probe(prefix: &str) -> Vec<u8> {
+    let mut out = tag(prefix, Shard::Marks);
+    out.extend_from_slice(b"probe");
+    out
+}
+
+fn tag(prefix: &str, shard: Shard) -> Vec<u8> {
+    match shard {
+        Shard::Numbered(number) => format!("{prefix}{{{number}}}"),
+        Shard::Marks => format!("{prefix}{{marks}}"),
+    }
+    .into_bytes()
+}
