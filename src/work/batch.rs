@@ -1,0 +1,320 @@
+//! One batch of one partition, from bytes to what each record is. Knows no Kafka, and publishes nothing: `replay`,
+//! `explain` and `test` may run these very lines.
+//!
+//! Should we die between any two steps, the same records come again, memory answers alike, and the same incidents
+//! wait under the same names.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::bench::Bench;
+use crate::{
+    alert::{Alert, Closed, EventTime, Fingerprint, Kind, Position, Signal, record, record::AlertError},
+    crash,
+    decide::{
+        dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, TooMany, What},
+        kin::{Kinship, kinship},
+        outcome::Outcome,
+        severity,
+        storm::{Kin, Standing, Told},
+    },
+    kafka::Record,
+    memory::{Memory, MemoryError, amend},
+    remediation::{Generation, GroupId},
+};
+
+/// A record that opened an incident and waits for its decision. Its bytes are kept, not what was read from them.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The record.
+    pub record: Record,
+    /// The incident.
+    pub generation: Generation,
+    /// Its storm group.
+    pub group: GroupId,
+    /// The rule that gave it.
+    pub rule: usize,
+    /// As it is placed among its kin.
+    pub kin: Kin,
+    /// Whether memory knew the record before.
+    pub again: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Records that are finished, with their outcome.
+    pub finished: Vec<(Position, Outcome)>,
+    /// Records that opened an incident.
+    pub waiting: Vec<Waiting>,
+    /// Records that cannot be read.
+    pub unreadable: Vec<(Record, AlertError)>,
+    /// Records that must come again later: each would open a third incident of a fingerprint whose first is unfinished.
+    pub rest: Vec<Record>,
+}
+
+/// One record, read.
+struct Item<'a> {
+    record: &'a Record,
+    signal: Signal,
+    sighting: Sighting,
+    kinship: Option<Kinship>,
+}
+
+/// Applies a batch. `unfinished` tells whether the record at a position is still in this worker's hands.
+///
+/// # Errors
+/// Memory is away. The same batch may be applied again.
+pub async fn apply<M: Memory>(
+    bench: &Bench<M>,
+    records: &[Record],
+    mark: EventTime,
+    unfinished: &(dyn Fn(Position) -> bool + Sync),
+) -> Result<Applied, MemoryError> {
+    let mut applied = Applied::default();
+    let items = read(bench, records, &mut applied);
+    let mut remembered = observe(bench, &items, mark, unfinished).await?;
+    crash::point("work-observed");
+    place(bench, &items, &remembered, mark).await?;
+    crash::point("work-placed");
+    for item in items {
+        let Some(answer) = remembered.answers.remove(&item.record.position) else {
+            applied.rest.push(item.record.clone());
+            continue;
+        };
+        let outcome = match answer {
+            Answer::Opens { generation, again } => {
+                match opened(bench, &item, (generation, again), &remembered.memos) {
+                    Some(waiting) => applied.waiting.push(waiting),
+                    None => applied.rest.push(item.record.clone()), // memory changed under us: asked anew
+                }
+                continue;
+            }
+            Answer::Duplicate => Outcome::Duplicate,
+            Answer::Resolved => Outcome::Resolved,
+            Answer::Closed => Outcome::Closed,
+            Answer::Again => Outcome::Redelivered,
+        };
+        applied.finished.push((item.record.position, outcome));
+    }
+    Ok(applied)
+}
+
+fn read<'a, M>(bench: &Bench<M>, records: &'a [Record], applied: &mut Applied) -> Vec<Item<'a>> {
+    let mut items = Vec::with_capacity(records.len());
+    for record in records {
+        let read = match within(record.value.len(), bench.pipeline.ingest.max_alert) {
+            Ok(()) => record::parse(&record.value, &record.headers, record.at, &bench.pipeline.identity),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(signal) => items.push(item(bench, record, signal)),
+            Err(error) => applied.unreadable.push((record.clone(), error)),
+        }
+    }
+    items
+}
+
+/// A stranger's record may be larger than the door lets in: its draft, which carries it more than once, would fit no
+/// record and no object.
+fn within(size: usize, most: usize) -> Result<(), AlertError> {
+    if size <= most {
+        return Ok(());
+    }
+    let text = format!("alert: {size} bytes, and ingest.max_alert is {most}");
+    Err(AlertError { reason: "too_large", text })
+}
+
+fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a> {
+    let (what, kinship) = match &signal {
+        Signal::Closed(closed) => (What::Closed { through: closed.through }, None),
+        Signal::Alert(alert) => {
+            let kinship = kinship(alert, &bench.pipeline.storm);
+            (0..kinship.failed).for_each(|_| bench.metrics.fell_back("other"));
+            let (starts_at, group) = (alert.starts_at, kinship.group);
+            let what = match alert.kind {
+                Kind::Firing => What::Firing(Firing { severity: severity_of(bench, alert), starts_at, group }),
+                Kind::Resolved | Kind::Closed => What::Resolved { starts_at, group },
+            };
+            (what, Some(kinship))
+        }
+    };
+    let sighting = Sighting { position: record.position, at: record.at, what };
+    Item { record, signal, sighting, kinship }
+}
+
+fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
+    let name = severity::severity(&bench.pipeline.severity, alert);
+    let rank = severity::rank(&bench.pipeline.severity, &name);
+    Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name }
+}
+
+/// What memory said: an answer for each record that was applied, and the memo of each fingerprint afterwards.
+#[derive(Default)]
+struct Remembered {
+    answers: HashMap<Position, Answer>,
+    memos: HashMap<Fingerprint, Memo>,
+}
+
+/// Asks memory once for all fingerprints of the batch; many records of one cost one operation.
+async fn observe<M: Memory>(
+    bench: &Bench<M>,
+    items: &[Item<'_>],
+    mark: EventTime,
+    unfinished: &(dyn Fn(Position) -> bool + Sync),
+) -> Result<Remembered, MemoryError> {
+    let mut by_fingerprint: BTreeMap<Fingerprint, Vec<&Sighting>> = BTreeMap::new();
+    for item in items {
+        by_fingerprint.entry(item.signal.fingerprint()).or_default().push(&item.sighting);
+    }
+    let mut out = Remembered::default();
+    let policy = &bench.pipeline.dedup;
+    let ids: Vec<Fingerprint> = by_fingerprint.keys().copied().collect();
+    let (home, storm) = (items.first().map(|item| item.record.position.partition), &bench.pipeline.storm);
+    // a record of another partition is in hands that we do not see: until well after its due time it may be unfinished
+    let in_hand = |run: &Run| {
+        let position = run.generation.position;
+        let foreign = Some(position.partition) != home && run.due.plus(storm.hold_max) > mark;
+        foreign || unfinished(position)
+    };
+    amend::memos(&bench.memory, policy.shards, bench.keep(), ids, |fingerprint, memo| {
+        let rules = Rules { policy, hold: storm.hold, unfinished: &in_hand };
+        let before = memo.clone();
+        for sighting in &by_fingerprint[&fingerprint] {
+            out.answers.remove(&sighting.position); // of an attempt that somebody else's change undid
+        }
+        for sighting in &by_fingerprint[&fingerprint] {
+            match memo.apply(sighting, &rules) {
+                Ok(answer) => out.answers.insert(sighting.position, answer),
+                Err(TooMany) => break,
+            };
+        }
+        out.memos.insert(fingerprint, memo.clone());
+        *memo != before
+    })
+    .await?;
+    Ok(out)
+}
+
+/// What a batch changes in one group, in the order of the log.
+#[derive(Default)]
+struct Changes {
+    claimed: Vec<(Generation, Kin)>,
+    placed: BTreeMap<Generation, Kin>,
+    closed: Vec<(EventTime, Closed)>,
+}
+
+/// Brings the groups up to date with what memory said of their fingerprints. Repeats do it again: the process may
+/// have died after the memos were changed and before the groups were.
+async fn place<M: Memory>(
+    bench: &Bench<M>,
+    items: &[Item<'_>],
+    remembered: &Remembered,
+    mark: EventTime,
+) -> Result<(), MemoryError> {
+    let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
+    for item in items.iter().filter(|item| remembered.answers.contains_key(&item.record.position)) {
+        let Some(memo) = remembered.memos.get(&item.signal.fingerprint()) else {
+            continue;
+        };
+        match &item.signal {
+            Signal::Closed(closed) => {
+                for run in &memo.runs {
+                    changes.entry(run.group).or_default().closed.push((item.record.at, closed.clone()));
+                }
+            }
+            Signal::Alert(alert) => place_alert(bench, (item, alert), memo, remembered, &mut changes),
+        }
+    }
+    let ids: Vec<GroupId> = changes.keys().copied().collect();
+    amend::groups(&bench.memory, bench.group_terms(mark), ids, |id, group| {
+        let mut changed = false;
+        let Changes { claimed, placed, closed } = &changes[&id];
+        for (generation, kin) in claimed {
+            changed |= group.claim(*generation, kin.clone());
+        }
+        for (generation, kin) in placed {
+            changed |= group.place(*generation, kin.clone());
+        }
+        for (at, closed) in closed {
+            changed |= group.close(closed, *at);
+        }
+        changed
+    })
+    .await?;
+    Ok(())
+}
+
+fn place_alert<M>(
+    bench: &Bench<M>,
+    (item, alert): (&Item<'_>, &Alert),
+    memo: &Memo,
+    remembered: &Remembered,
+    changes: &mut BTreeMap<GroupId, Changes>,
+) {
+    if let Some(Answer::Opens { generation, .. }) = remembered.answers.get(&item.record.position)
+        && let Some(run) = memo.runs.iter().find(|run| run.generation == *generation && run.count > 0)
+    {
+        changes.entry(run.group).or_default().claimed.push((run.generation, first(bench, item, alert, run)));
+    }
+    // One that begins further on is not placed by a record that is read again: whether its draft is out will be said
+    // by the record that opened it. The one before the current may have been counted in this very batch.
+    let here = Generation { at: item.record.at, position: item.record.position };
+    let matters = |run: &Run| memo.current() == Some(run) || run.seen.plus(bench.keep()) >= here.at;
+    for run in memo.runs.iter().filter(|run| run.generation <= here && matters(run)) {
+        let closed_at = run.closed_at.filter(|_| run.count > 0); // a resolve of the unknown never had an object
+        let placed = Kin { closed_at, ..kin(bench, alert, run) };
+        changes.entry(run.group).or_default().placed.insert(run.generation, placed);
+    }
+}
+
+/// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
+fn first<M>(bench: &Bench<M>, item: &Item<'_>, alert: &Alert, run: &Run) -> Kin {
+    let severity = match &item.sighting.what {
+        What::Firing(firing) => firing.severity.clone(),
+        What::Resolved { .. } | What::Closed { .. } => Severity::default(),
+    };
+    let (count, seen, resolved_at) = (1, run.generation.at, None);
+    Kin { count, seen, severity, resolved_at, ..kin(bench, alert, run) }
+}
+
+/// An incident as it stands now.
+fn kin<M>(bench: &Bench<M>, alert: &Alert, run: &Run) -> Kin {
+    Kin {
+        fingerprint: alert.fingerprint,
+        alert: alert.name.clone(),
+        namespace: bench.desk().namespace(alert),
+        resource: (&alert.target).into(),
+        count: run.count,
+        seen: run.seen,
+        began: severity_of(bench, alert),
+        severity: run.severity.clone(),
+        resolved_at: run.resolved_at,
+        closed_at: None,
+        closed_as_storm: false,
+        due: run.due,
+        standing: Standing::Waiting,
+        told: Told::default(),
+    }
+}
+
+/// The record that opened an incident, if this one did.
+fn opened<M>(
+    bench: &Bench<M>,
+    item: &Item<'_>,
+    (generation, again): (Generation, bool),
+    memos: &HashMap<Fingerprint, Memo>,
+) -> Option<Waiting> {
+    let Signal::Alert(alert) = &item.signal else {
+        return None;
+    };
+    let memo = memos.get(&alert.fingerprint)?;
+    let run = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)?;
+    Some(Waiting {
+        record: item.record.clone(),
+        generation,
+        group: run.group,
+        rule: item.kinship.map_or(0, |kinship| kinship.rule),
+        kin: first(bench, item, alert, run),
+        again,
+    })
+}

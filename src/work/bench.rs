@@ -1,0 +1,56 @@
+//! What every step of the stage leans on: memory, the pipeline, the namespaces' labels.
+
+use std::{sync::Arc, time::Duration};
+
+use super::namespaces::Namespaces;
+use crate::{
+    alert::EventTime, decide::draft::Desk, memory::amend::GroupTerms, pipeline::Pipeline,
+    telemetry::metrics::WorkMetrics,
+};
+
+/// Redis forgets by its own clock, and a decision never depends on it: this much later than anything could matter.
+const MARGIN: Duration = Duration::from_mins(10);
+
+/// What every step of the stage leans on.
+#[derive(Debug)]
+pub struct Bench<M> {
+    /// What was seen.
+    pub memory: M,
+    /// What the operator asked for.
+    pub pipeline: Arc<Pipeline>,
+    /// Labels of namespaces, watched.
+    pub namespaces: Namespaces,
+    /// Where objects of alerts without a usable namespace go.
+    pub fallback_namespace: String,
+    /// What the stage counts.
+    pub metrics: WorkMetrics,
+}
+
+impl<M> Bench<M> {
+    /// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+    #[must_use]
+    pub fn keep(&self) -> Duration {
+        let (dedup, storm) = (&self.pipeline.dedup, &self.pipeline.storm);
+        let window = storm.rules.iter().map(|rule| rule.window).max().unwrap_or_default();
+        let stormy = window.saturating_add(storm.max_duration).saturating_add(storm.quiet);
+        let told = dedup.update_interval.max(storm.update_interval);
+        dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold).saturating_add(told).saturating_add(MARGIN)
+    }
+
+    /// What holds for every change of a group.
+    #[must_use]
+    pub fn group_terms(&self, mark: EventTime) -> GroupTerms {
+        GroupTerms {
+            shards: self.pipeline.dedup.shards,
+            keep: self.keep(),
+            mark,
+            storm_interval: self.pipeline.storm.update_interval,
+        }
+    }
+
+    /// What drafts are made with.
+    #[must_use]
+    pub fn desk(&self) -> Desk<'_> {
+        Desk { pipeline: &self.pipeline, labels: &self.namespaces, fallback_namespace: &self.fallback_namespace }
+    }
+}

@@ -1,0 +1,203 @@
+//! Keeps the watermark: tells memory how far our partitions are read, and hears from it how far the others are.
+//!
+//! A partition that is read to its end counts as read up to the moment at which the broker was asked for its end,
+//! and it is asked only while somebody waits. That moment is told by the brokers' clock: the latest mark of all has
+//! passed, and what went by since then is measured here; so no worker's own clock matters, but before the first
+//! record of all, when it stands in, less `hold_max`.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{bench::Bench, reach::Reach, watermark::Marks};
+use crate::{
+    alert::EventTime,
+    kafka::consumer::Offsets,
+    lifecycle::StageError,
+    memory::{Key, Memory, MemoryError, Shard, Swap, form, version},
+    telemetry::complaint::Complaint,
+};
+
+const TICK: Duration = Duration::from_millis(50);
+/// Marks outlive any pause that a deployment could take without losing what they vouch for.
+const KEEP: Duration = Duration::from_hours(24);
+/// How often the topic is asked for its number of partitions.
+const RECOUNT: Duration = Duration::from_secs(10);
+
+/// What the clock keeps between two ticks.
+#[derive(Debug)]
+pub(super) struct Clock<M> {
+    bench: Arc<Bench<M>>,
+    reach: Arc<Reach>,
+    offsets: Offsets,
+    partitions: i32,
+    marks: Marks,
+    /// How long marks were watched in sum, and when last.
+    watched: Duration,
+    ticked: Instant,
+    /// Our fence for each of our partitions, by assignment.
+    fences: BTreeMap<i32, (u64, u64)>,
+    /// The brokers' clock had passed this time at that moment.
+    brokers: Option<(EventTime, Instant)>,
+}
+
+/// A mark in memory: what it says, and its version there.
+type Held = (Option<(u64, EventTime)>, Option<[u8; 8]>);
+
+impl<M: Memory> Clock<M> {
+    /// A clock that knows nothing yet.
+    pub(super) fn new(bench: Arc<Bench<M>>, reach: Arc<Reach>, offsets: Offsets) -> Self {
+        let (watched, ticked) = (Duration::ZERO, Instant::now());
+        let (marks, fences) = (Marks::default(), BTreeMap::new());
+        Self { bench, reach, offsets, partitions: 0, marks, watched, ticked, fences, brokers: None }
+    }
+
+    /// Ticks until told to stop. What is away comes back; meanwhile the watermark stands.
+    ///
+    /// # Errors
+    /// None.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), StageError> {
+        let complaint = Complaint::new("the watermark stands still");
+        let mut recount = Instant::now();
+        while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+            if self.partitions == 0 || recount.elapsed() > RECOUNT {
+                recount = Instant::now();
+                match self.offsets.partitions().await {
+                    Ok(partitions) => {
+                        self.partitions = partitions;
+                        self.reach.count(partitions);
+                    }
+                    Err(error) => complaint.raise(&error),
+                }
+            }
+            match self.tick(now()).await {
+                Ok(()) => complaint.settle(),
+                Err(error) => {
+                    self.bench.metrics.retried("memory");
+                    complaint.raise(&error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self, wall: EventTime) -> Result<(), MemoryError> {
+        let mut keys: Vec<Key> = (0..self.partitions).map(Key::Mark).collect();
+        keys.push(Key::Wanted);
+        let mut held = self.bench.memory.recall(Shard::Marks, &keys).await?;
+        let wanted = held.pop().flatten();
+        let others_want = wanted.as_deref().and_then(form::read_mark).map_or(EventTime(i64::MIN), |(_, at)| at);
+        let want = others_want.max(self.reach.wanted());
+        let held: BTreeMap<i32, Held> = (0..)
+            .zip(held)
+            .map(|(partition, value)| {
+                (partition, (value.as_deref().and_then(form::read_mark), value.as_deref().map(version)))
+            })
+            .collect();
+        let mut marks: BTreeMap<i32, EventTime> = held
+            .iter()
+            .map(|(partition, (mark, _))| (*partition, mark.map_or(EventTime(i64::MIN), |(_, at)| at)))
+            .collect();
+        self.learn(marks.values().copied().max());
+        let mut swaps = self.read_on(&held, want, wall).await;
+        for swap in &swaps {
+            if let (Key::Mark(partition), Some((_, at))) = (swap.key, form::read_mark(&swap.value)) {
+                marks.insert(partition, at);
+            }
+        }
+        if want > others_want {
+            let seen = wanted.as_deref().map(version);
+            swaps.push(Swap { key: Key::Wanted, seen, value: form::pack_mark(0, want), keep: KEEP, due: None });
+        }
+        if !swaps.is_empty() {
+            self.bench.memory.swap(Shard::Marks, &swaps).await?;
+        }
+        self.tell(marks, want);
+        Ok(())
+    }
+
+    fn learn(&mut self, latest: Option<EventTime>) {
+        let latest = latest.into_iter().chain(self.reach.ours().values().map(|read| read.before)).max();
+        let Some(latest) = latest.filter(|at| at.0 > i64::MIN) else {
+            return;
+        };
+        if self.brokers_clock(Instant::now()).is_none_or(|known| latest > known) {
+            self.brokers = Some((latest, Instant::now()));
+        }
+    }
+
+    /// A time that the brokers' clock had passed at `moment`, if a record or a mark has told.
+    fn brokers_clock(&self, moment: Instant) -> Option<EventTime> {
+        self.brokers.map(|(at, seen)| at.plus(moment.saturating_duration_since(seen)))
+    }
+
+    /// New marks of our own partitions. One whose fence in memory is no longer ours is left alone: somebody else
+    /// has it, or had it after us.
+    async fn read_on(&mut self, held: &BTreeMap<i32, Held>, want: EventTime, wall: EventTime) -> Vec<Swap> {
+        let ours = self.reach.ours();
+        self.fences.retain(|partition, (assignment, _)| {
+            ours.get(partition).is_some_and(|read| read.assignment == *assignment)
+        });
+        let mut swaps = Vec::new();
+        let behind = ours.iter().filter(|(_, read)| EventTime(read.before.0.saturating_sub(1)) < want && !read.full);
+        let ends =
+            behind.map(|(partition, read)| async { (*partition, self.to_the_end(*partition, read.next, wall).await) });
+        let ends: BTreeMap<i32, Option<EventTime>> = join_all(ends).await.into_iter().collect();
+        for (partition, read) in ours {
+            let Some((mark, seen)) = held.get(&partition) else {
+                continue;
+            };
+            let (stored, at) = mark.unwrap_or((0, EventTime(i64::MIN)));
+            let (_, fence) = *self.fences.entry(partition).or_insert((read.assignment, stored.saturating_add(1)));
+            if stored > fence {
+                continue;
+            }
+            let mut reached = at.max(EventTime(read.before.0.saturating_sub(1)));
+            if read.full && reached < want {
+                self.bench.metrics.late_partition(); // it makes room only when what it holds is decided
+                reached = want;
+            }
+            reached = reached.max(ends.get(&partition).copied().flatten().unwrap_or(reached));
+            if reached > at || stored != fence {
+                let value = form::pack_mark(fence, reached);
+                swaps.push(Swap { key: Key::Mark(partition), seen: *seen, value, keep: KEEP, due: None });
+            }
+        }
+        swaps
+    }
+
+    /// If a partition is read to its end: the time up to which that is so.
+    async fn to_the_end(&self, partition: i32, next: Option<i64>, wall: EventTime) -> Option<EventTime> {
+        let asked = Instant::now();
+        let (begin, end) = self.offsets.ends(partition).await.ok()?;
+        let next = match next {
+            Some(next) => next,
+            // nothing was handed to us yet, and what retention took is not handed to anybody
+            None => self.offsets.committed(partition).await.ok()?.unwrap_or(begin).max(begin),
+        };
+        let hold_max = self.bench.pipeline.storm.hold_max;
+        let reached = self.brokers_clock(asked).unwrap_or(wall.minus(hold_max));
+        (next >= end).then_some(EventTime(reached.0.saturating_sub(1)))
+    }
+
+    fn tell(&mut self, marks: BTreeMap<i32, EventTime>, want: EventTime) {
+        // time in which memory gave no answer counts for nobody: no partition could have moved its mark
+        self.watched += self.ticked.elapsed().min(Duration::from_secs(1));
+        self.ticked = Instant::now();
+        let now = self.watched;
+        self.marks.note(marks, want, now);
+        let watermark = self.marks.watermark(now, self.bench.pipeline.storm.hold_max);
+        (0..watermark.left_out).for_each(|_| self.bench.metrics.late_partition());
+        if watermark.read.0 > i64::MIN {
+            self.reach.tell(watermark);
+            let behind = self.marks.latest().map_or(0, |latest| latest.0.saturating_sub(watermark.read.0));
+            self.bench.metrics.watermark_lag(Duration::from_millis(u64::try_from(behind).unwrap_or(0)));
+        }
+    }
+}
+
+fn now() -> EventTime {
+    EventTime(jiff::Timestamp::now().as_millisecond())
+}
