@@ -1,0 +1,365 @@
+//! Where things are: flags and the environment, each declared once, checked before anything is opened.
+//!
+//! **Invariant:** a secret is never shown: not in `Debug`, not in `Display`, not in a help, not in a complaint.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    fs::File,
+    io::Read,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::Failure;
+use crate::{
+    kafka::settings::{Settings, parse_properties},
+    pipeline::{Fault, MAX_TEXT, Pipeline, written},
+};
+
+/// Where Kafka is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where Kafka is")]
+pub(crate) struct Kafka {
+    /// Brokers to begin with
+    #[arg(long, env = "BREAKWATER_KAFKA_BROKERS", hide_env_values = true, value_name = "HOST:PORT,…")]
+    kafka_brokers: Option<String>,
+    /// A file of librdkafka properties, one key=value a line: TLS, SASL
+    #[arg(long, env = "BREAKWATER_KAFKA_PROPERTIES", hide_env_values = true, value_name = "FILE")]
+    kafka_properties: Option<PathBuf>,
+}
+
+/// Where Redis is.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Where Redis is")]
+pub(crate) struct Redis {
+    /// Its URL, with its password: redis://:PASSWORD@HOST:PORT/DB, or rediss:// for TLS
+    #[arg(long, env = "BREAKWATER_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    redis_url: Option<String>,
+}
+
+/// Where Kubernetes is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where Kubernetes is")]
+pub(crate) struct Kubernetes {
+    /// Who we are to the API server; without it, the service account of the pod
+    #[arg(long, env = "KUBECONFIG", hide_env_values = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespace of objects whose own is absent, and of what is cluster-scoped
+    #[arg(
+        long,
+        env = "BREAKWATER_FALLBACK_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAME",
+        default_value = "breakwater"
+    )]
+    fallback_namespace: String,
+}
+
+/// Where alerts are taken in.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where alerts are taken in")]
+pub(crate) struct Door {
+    /// Address for webhooks and events
+    #[arg(
+        long,
+        env = "BREAKWATER_LISTEN",
+        hide_env_values = true,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:8080"
+    )]
+    listen: String,
+}
+
+/// Which pipeline.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The process")]
+pub(crate) struct PipelineFile {
+    /// What is done
+    #[arg(long, env = "BREAKWATER_PIPELINE", hide_env_values = true, value_name = "FILE", default_value = SHIPPED)]
+    pub pipeline: PathBuf,
+}
+
+/// How a process runs.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The process")]
+pub(crate) struct Process {
+    #[command(flatten)]
+    pub pipeline: PipelineFile,
+    /// Address for health, readiness and metrics; :PORT is every interface
+    #[arg(
+        long,
+        env = "BREAKWATER_ADMIN_LISTEN",
+        hide_env_values = true,
+        value_name = "HOST:PORT",
+        default_value = ":9090"
+    )]
+    admin_listen: String,
+    /// Form of the log lines on standard error; what is logged is told by RUST_LOG
+    #[arg(long, env = "BREAKWATER_LOG_FORMAT", hide_env_values = true, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+    /// How long a stop may take until what is unfinished is left for the next start
+    #[arg(long, env = "BREAKWATER_GRACE", hide_env_values = true, value_name = "SPAN", default_value = "25s")]
+    grace: String,
+}
+
+const SHIPPED: &str = "pipelines/alerts.yaml";
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// A URL of Redis. Shown without what stands before the `@`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL in whole, secrets included, for the client alone.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Redis({:?})", self.redis_url.as_deref().map(redacted))
+    }
+}
+
+/// A URL whose user and password are `***`, and whose query is left out.
+fn redacted(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("***@", host)); // before '?', which a password may hold
+    let host = format!("{user}{}", host.split(['?', '#']).next().unwrap_or_default());
+    if scheme.is_empty() { "***".to_owned() } else { format!("{scheme}://{host}") }
+}
+
+/// Who we are to the API server, and where objects without a namespace go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    /// None = the service account of the pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of objects whose own is absent.
+    pub fallback_namespace: String,
+}
+
+/// How a process runs, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// The file that the pipeline came from, to see it change.
+    pub pipeline: PathBuf,
+    /// Address for health, readiness and metrics.
+    pub admin_listen: SocketAddr,
+    /// Form of the log lines.
+    pub log_format: LogFormat,
+    /// How long a stop may take.
+    pub grace: Duration,
+}
+
+impl Kafka {
+    /// A list of brokers, and properties that the client knows and may be given.
+    pub(crate) fn check(&self) -> Result<Settings, Failure> {
+        let brokers =
+            needed(self.kafka_brokers.as_ref(), "BREAKWATER_KAFKA_BROKERS", "HOST:PORT, separated by commas")?;
+        for broker in brokers.split(',').map(str::trim) {
+            check_broker(broker)?;
+        }
+        let properties = match &self.kafka_properties {
+            None => BTreeMap::new(),
+            Some(file) => properties(file)?,
+        };
+        let brokers: Vec<&str> = brokers.split(',').map(str::trim).collect();
+        Settings::new(brokers.join(","), properties)
+            .map_err(|error| asked(format!("BREAKWATER_KAFKA_PROPERTIES: {error}")))
+    }
+}
+
+fn check_broker(broker: &str) -> Result<(), Failure> {
+    let wrong = |why: &str| {
+        let shown = if broker.contains('@') { "***" } else { broker };
+        asked(format!("BREAKWATER_KAFKA_BROKERS: {shown:?} {why}; write HOST:PORT, separated by commas"))
+    };
+    if broker.contains("://") || broker.contains(['@', '/', ' ']) {
+        return Err(wrong("is no broker: there is no scheme, user or path in one"));
+    }
+    let (host, port) = broker.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
+    if host.is_empty() {
+        return Err(wrong("has no host"));
+    }
+    port.parse::<u16>().ok().filter(|port| *port > 0).map(drop).ok_or_else(|| wrong("has no port from 1 to 65535"))
+}
+
+fn properties(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let name = file.display();
+    let text = read(file).map_err(|why| asked(format!("BREAKWATER_KAFKA_PROPERTIES: {name} {why}")))?;
+    parse_properties(&text).map_err(|error| asked(format!("BREAKWATER_KAFKA_PROPERTIES: {name}: {error}")))
+}
+
+impl Redis {
+    /// A URL that the client can read.
+    pub(crate) fn check(&self) -> Result<RedisUrl, Failure> {
+        let form = "redis://[:PASSWORD@]HOST:PORT[/DB], or rediss:// for TLS";
+        let url = needed(self.redis_url.as_ref(), "BREAKWATER_REDIS_URL", form)?;
+        let known = ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme));
+        if !known || redis::Client::open(url.as_str()).is_err() {
+            return Err(asked(format!("BREAKWATER_REDIS_URL: {} is no URL of Redis; write {form}", redacted(url))));
+        }
+        Ok(RedisUrl(url.clone()))
+    }
+
+    /// As shown: without secrets.
+    pub(crate) fn shown(&self) -> Option<String> {
+        self.redis_url.as_deref().map(redacted)
+    }
+}
+
+impl Kubernetes {
+    /// A kubeconfig that exists, if one is named, and a namespace that can be one.
+    pub(crate) fn check(&self) -> Result<Cluster, Failure> {
+        let name = &self.fallback_namespace;
+        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty()
+            || name.len() > 63
+            || !name.chars().all(letter)
+            || name.starts_with('-')
+            || name.ends_with('-')
+        {
+            let text = format!("BREAKWATER_FALLBACK_NAMESPACE: {name:?} is no namespace");
+            return Err(asked(format!("{text}; write at most 63 lower-case letters, digits and dashes")));
+        }
+        if let Some(file) = self.kubeconfig.as_deref().filter(|file| !file.is_file()) {
+            return Err(asked(format!(
+                "KUBECONFIG: there is no file {}; name one, or unset it in a pod",
+                file.display()
+            )));
+        }
+        Ok(Cluster { kubeconfig: self.kubeconfig.clone(), fallback_namespace: name.clone() })
+    }
+}
+
+impl Door {
+    /// An address to listen on.
+    pub(crate) fn check(&self) -> Result<SocketAddr, Failure> {
+        listen("BREAKWATER_LISTEN", &self.listen)
+    }
+}
+
+impl Process {
+    /// How the process runs.
+    pub(crate) fn check(&self) -> Result<Running, Failure> {
+        let grace = written::parse_span(&self.grace).ok_or_else(|| {
+            asked(format!("BREAKWATER_GRACE: {:?} is no span of time; write it with its unit, like 25s", self.grace))
+        })?;
+        let admin_listen = listen("BREAKWATER_ADMIN_LISTEN", &self.admin_listen)?;
+        Ok(Running { pipeline: self.pipeline.pipeline.clone(), admin_listen, log_format: self.log_format, grace })
+    }
+
+    /// The same, and the pipeline.
+    pub(crate) fn all(&self) -> Result<(Running, Pipeline), Failure> {
+        Ok((self.check()?, self.pipeline.read()?))
+    }
+}
+
+impl PipelineFile {
+    /// The pipeline, or all that is wrong with it.
+    pub(crate) fn read(&self) -> Result<Pipeline, Failure> {
+        let (name, text) = pipeline_text(&self.pipeline).map_err(|fault| asked(fault.to_string()))?;
+        Pipeline::parse(&name, &text).map_err(|faults| told(&faults))
+    }
+
+    /// As `read`; where the default file is not there, the shipped pipeline, which is built in.
+    pub(crate) fn read_or_shipped(&self) -> Result<Pipeline, Failure> {
+        if self.pipeline == Path::new(SHIPPED) && !self.pipeline.exists() {
+            return Ok(Pipeline::default());
+        }
+        self.read()
+    }
+}
+
+/// A pipeline's text and how faults call it. What cannot be read is a fault at its beginning.
+pub(crate) fn pipeline_text(file: &Path) -> Result<(String, String), Fault> {
+    let name = file.display().to_string();
+    match read(file) {
+        Ok(text) => Ok((name, text)),
+        Err(why) => {
+            let hint = "name a pipeline, such as pipelines/alerts.yaml".to_owned();
+            Err(Fault { file: name, line: 1, column: 1, text: format!("the file {why}"), hint })
+        }
+    }
+}
+
+/// The text of a file of at most the size of a pipeline; else why not, as the rest of a sentence about it.
+fn read(file: &Path) -> Result<String, String> {
+    let told = |error: std::io::Error| match error.kind() == std::io::ErrorKind::NotFound {
+        true => "is not there".to_owned(),
+        false => format!("cannot be read: {error}"),
+    };
+    if file.is_dir() {
+        return Err("is a folder".to_owned());
+    }
+    let mut bytes = Vec::new();
+    File::open(file).and_then(|file| file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)).map_err(told)?;
+    if bytes.len() > MAX_TEXT {
+        return Err(format!("is larger than {MAX_TEXT} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+/// All faults, a line each.
+pub(crate) fn told(faults: &[Fault]) -> Failure {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    asked(lines.join("\n"))
+}
+
+/// Policy has one place, the pipeline. A setting of it among the variables would be ignored, so it is refused instead.
+pub(crate) fn refuse_policy_in_environment(names: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    let (_, settings) = Pipeline::parse_with_settings(SHIPPED, "storm: {}").unwrap_or_default();
+    for name in names.filter_map(|name| name.into_string().ok()) {
+        let Some(rest) = name.strip_prefix("BREAKWATER_") else {
+            continue;
+        };
+        let meant = settings.iter().find(|setting| setting.field.to_uppercase().replace('.', "_") == rest);
+        if let Some(setting) = meant {
+            let text = format!("{name}: what is done has no place in the environment");
+            return Err(asked(format!("{text}; set {} in the pipeline file", setting.field)));
+        }
+    }
+    Ok(())
+}
+
+fn listen(variable: &str, text: &str) -> Result<SocketAddr, Failure> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| {
+        asked(format!("{variable}: {text:?} is no address to listen on; write IP:PORT, or :PORT for every interface"))
+    })
+}
+
+fn needed<'a>(value: Option<&'a String>, variable: &str, form: &str) -> Result<&'a String, Failure> {
+    value.filter(|value| !value.trim().is_empty()).ok_or_else(|| {
+        let flag = variable.trim_start_matches("BREAKWATER_").to_lowercase().replace('_', "-");
+        asked(format!("{variable} is not set; write {form}, there or as --{flag}"))
+    })
+}
+
+fn asked(text: String) -> Failure {
+    Failure::Asked(text)
+}

@@ -1,0 +1,21 @@
+//! `check FILE…`: every fault of every file, each with its place.
+
+use std::path::PathBuf;
+
+use super::{Failure, addresses, say};
+use crate::pipeline::{Fault, Pipeline};
+
+/// Checks each file; all faults of all of them are told before it ends.
+pub(crate) fn check(files: &[PathBuf]) -> Result<(), Failure> {
+    let mut all: Vec<Fault> = Vec::new();
+    for file in files {
+        let checked = addresses::pipeline_text(file)
+            .map_err(|fault| vec![fault])
+            .and_then(|(name, text)| Pipeline::parse(&name, &text));
+        match checked {
+            Ok(_) => say(format!("{}: good\n", file.display()))?,
+            Err(faults) => all.extend(faults),
+        }
+    }
+    if all.is_empty() { Ok(()) } else { Err(addresses::told(&all)) }
+}
