@@ -1,1 +1,17 @@
-//! x
+//! The sim ring: the steps of both stages over a log in memory, local memory, scripted objects, virtual event time
+//! and seeded crashes. No server, no thread, no sleep.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "a test's crate exports nothing: here `pub` says what the other modules may use")]
+
+mod chaos;
+mod cluster;
+mod contract;
+mod dedup;
+mod local;
+mod memory;
+mod rigged;
+mod rooms;
+mod script;
+mod storms;
+mod world;

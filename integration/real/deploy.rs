@@ -1,0 +1,129 @@
+//! `deploy/` against a real API server: its manifests, its pods, its rights.
+
+use crate::harness::kube::{Kube, documents};
+use crate::harness::{Scope, Shared, repository, told};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::api::{Api, PostParams};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// What `kubectl kustomize` makes of the base.
+fn base() -> Vec<Value> {
+    let mut kustomize = Command::new(told("BREAKWATER_TEST_KUBECTL"));
+    kustomize.args(["kustomize", "--load-restrictor", "LoadRestrictionsNone"]).arg(repository("deploy"));
+    let built = kustomize.output().expect("there is a kubectl");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    documents(&String::from_utf8(built.stdout).expect("manifests are text"))
+}
+
+/// The pod of a Deployment or a Job, as the API server would be asked for it.
+fn pod(workload: &Value, name: &str) -> Value {
+    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "spec": workload["spec"]["template"]["spec"] });
+    pod["metadata"] = json!({ "name": name, "namespace": "breakwater" });
+    pod
+}
+
+#[tokio::test]
+async fn o10_deploy_applies_on_a_real_api_server() {
+    let (kube, base) = (Kube::of(&Shared::get().kubeconfig).await, base());
+    let of_kind = |kind: &'static str| base.iter().filter(move |manifest| manifest["kind"] == kind);
+    for namespace in of_kind("Namespace") {
+        kube.apply(namespace, false).await.expect("the namespace is made, with its pod security");
+    }
+    for manifest in &base {
+        let (kind, name) = (&manifest["kind"], &manifest["metadata"]["name"]);
+        kube.apply(manifest, true).await.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    }
+    let mut pods = 0;
+    for workload in of_kind("Deployment") {
+        pods += 1;
+        let refused = kube.apply(&pod(workload, &format!("pod-{pods}")), true).await.err();
+        assert!(refused.is_none(), "the restricted profile refuses {}: {refused:?}", workload["metadata"]);
+    }
+    assert_eq!(pods, 3, "ingest, work and sink");
+}
+
+#[test]
+fn o10_every_stage_is_probed_at_the_admin_port_and_bounded() {
+    let base = base();
+    let stages: Vec<_> = base.iter().filter(|manifest| manifest["kind"] == "Deployment").collect();
+    assert_eq!(stages.len(), 3);
+    for stage in stages {
+        let container = &stage["spec"]["template"]["spec"]["containers"][0];
+        for (probe, path) in
+            [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
+        {
+            assert_eq!(container[probe]["httpGet"], json!({ "path": path, "port": "admin" }));
+        }
+        assert!(container["resources"]["limits"]["memory"].is_string());
+        assert!(container["resources"]["requests"]["cpu"].is_string());
+        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    }
+}
+
+const OURS: &str = "remediation.kubernaut.io";
+
+/// What somebody might want: API group, resource, subresource.
+const ASKED_FOR: [(&str, &str, &str); 7] = [
+    (OURS, "remediationrequests", ""),
+    (OURS, "remediationrequests", "status"),
+    ("", "namespaces", ""),
+    ("", "secrets", ""),
+    ("", "configmaps", ""),
+    ("", "pods", ""),
+    ("", "events", ""),
+];
+
+/// A right: stage, verb, API group, resource, subresource.
+type Right = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+async fn may(kube: &Kube, (stage, verb, group, resource, subresource): Right) -> bool {
+    let question: SubjectAccessReview = serde_json::from_value(json!({
+        "spec": {
+            "user": format!("system:serviceaccount:breakwater:breakwater-{stage}"),
+            "groups": ["system:serviceaccounts", "system:authenticated"],
+            "resourceAttributes": {
+                "namespace": "anywhere", "verb": verb, "group": group, "resource": resource, "subresource": subresource,
+            },
+        },
+    }))
+    .expect("a review");
+    let reviews: Api<SubjectAccessReview> = Api::all(kube.client.clone());
+    let answer = reviews.create(&PostParams::default(), &question).await.expect("the review is answered");
+    answer.status.expect("with a status").allowed
+}
+
+#[tokio::test]
+async fn o09_nobody_may_more_than_its_stage_needs() {
+    let allowed: [Right; 7] = [
+        ("work", "list", "", "namespaces", ""),
+        ("work", "watch", "", "namespaces", ""),
+        ("sink", "create", OURS, "remediationrequests", ""),
+        ("sink", "get", OURS, "remediationrequests", ""),
+        ("sink", "list", OURS, "remediationrequests", ""),
+        ("sink", "watch", OURS, "remediationrequests", ""),
+        ("sink", "patch", OURS, "remediationrequests", "status"),
+    ];
+    let (scope, kube) = (Scope::new("o09"), Kube::of(&Shared::get().kubeconfig).await);
+    kube.kubeconfig_of("sink", &scope.path("kubeconfig")).await;
+    for stage in ["ingest", "work", "sink"] {
+        for verb in ["create", "get", "list", "watch", "update", "patch", "delete", "deletecollection"] {
+            for (group, resource, subresource) in ASKED_FOR {
+                let right = (stage, verb, group, resource, subresource);
+                assert_eq!(may(&kube, right).await, allowed.contains(&right), "{right:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn o09_the_sinks_own_token_works() {
+    let (scope, admin) = (Scope::new("o09"), Kube::of(&Shared::get().kubeconfig).await);
+    admin.crd().await;
+    admin.namespace(&scope.namespace("shop"), json!({})).await;
+    admin.kubeconfig_of("sink", &scope.path("kubeconfig")).await;
+    let sink = Kube::of(&scope.path("kubeconfig")).await;
+    assert!(sink.list(&scope.namespace("shop")).await.is_empty());
+    let gone = sink.requests(&scope.namespace("shop")).delete("any", &Default::default()).await;
+    assert!(matches!(gone, Err(kube::Error::Api(status)) if status.code == 403));
+}

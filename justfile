@@ -1,0 +1,44 @@
+_default:
+    @just --list --unsorted
+
+# All three rings: unit, sim, and real against Kafka, Redis and an API server
+test *args:
+    integration/test {{args}}
+
+# The rings that need no server: seconds
+quick *args:
+    cargo test --locked --lib --bins --test sim {{args}}
+
+# Ring three: real servers, our binary as processes; tests by name, as in: just prove e07_
+prove *args:
+    integration/test --test real {{args}}
+
+# All tests three times: what is flaky is broken
+thrice *args:
+    for n in 1 2 3; do integration/test {{args}} || exit 1; done
+
+# Formats, lints, checks what is generated
+lint:
+    cargo fmt --check
+    cargo clippy --locked --all-targets --features crash-points -- -D warnings
+    integration/gen check
+
+# Writes what the program prints about itself into schemas/
+gen:
+    integration/gen write
+
+# Compares schemas/ with what the program prints
+gen-check:
+    integration/gen check
+
+# Licences, doubled crates, sources
+deny:
+    cargo deny --locked check licenses bans sources
+
+# What CI does, whole
+ci:
+    .ci/run
+
+# The manifests, as they would be applied
+manifests:
+    @kubectl kustomize --load-restrictor LoadRestrictionsNone deploy
