@@ -207,6 +207,14 @@ impl Case {
         }
     }
 
+    /// The fingerprints of objects that ended, as this deployment's log was told. The API server is shared, and a sink
+    /// tells of every object that bears our label: of other tests' too.
+    pub async fn ended(&self) -> std::collections::BTreeSet<Vec<u8>> {
+        let closed = |record: &Record| record.header("breakwater-kind").as_deref() == Some("closed");
+        let records = self.kafka.read(&self.alerts).await;
+        records.into_iter().filter(closed).filter_map(|record| record.key).collect()
+    }
+
     /// The records of `alerts` that speak of this test.
     pub async fn records(&self) -> Vec<Record> {
         self.about_us(&self.alerts).await

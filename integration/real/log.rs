@@ -50,7 +50,13 @@ async fn k03_killed_after_memory_and_after_publishing_the_repeats_end_as_redeliv
         stages.add(WORK).await;
         case.counted("shop", index + 1, 2).await;
         case.settled().await;
-        assert_eq!((outcome(&stages, "created").await, outcome(&stages, "redelivered").await), (created, redelivered));
+        assert_eq!(outcome(&stages, "created").await, created);
+        let repeats = outcome(&stages, "redelivered").await;
+        let foreign = case.ended().await.len(); // ends of other tests' objects may be read again as well
+        assert!(
+            (redelivered..=redelivered + foreign as f64).contains(&repeats),
+            "{repeats} redelivered, {foreign} foreign"
+        );
         assert!(stages.works.remove(0).stop().await.success());
     }
     assert_eq!(watch.names().len(), 2);
@@ -67,7 +73,12 @@ async fn k06_two_offsets_are_two_occurrences_and_one_offset_read_twice_is_one() 
     back_to_the_start(&case, &mut stages).await;
     stages.add(WORK).await;
     case.settled().await;
-    until_eq(SOON, "both to be read again", 2.0, async || outcome(&stages, "redelivered").await).await;
+    until(SOON, "both to be read again", async || (outcome(&stages, "redelivered").await >= 2.0).then_some(())).await;
+    let (repeats, foreign) = (outcome(&stages, "redelivered").await, case.ended().await.len());
+    assert!(
+        repeats <= 2.0 + foreign as f64,
+        "{repeats} redelivered, {foreign} of them may be ends of other tests' objects"
+    );
     assert_eq!(case.counted("shop", 1, 2).await, before);
 }
 
