@@ -20,7 +20,7 @@ thrice *args:
 # Formats, lints, checks what is generated
 lint:
     cargo fmt --check
-    cargo clippy --locked --all-targets --features crash-points -- -D warnings
+    cargo clippy --locked --all-targets --features crash-points,rego -- -D warnings
     integration/gen check
 
 # Writes what the program prints about itself into schemas/
