@@ -135,8 +135,10 @@ proptest! {
     }
 
     #[test]
-    fn a_mark_is_read_as_it_was_packed(fence in any::<u64>(), at in time()) {
-        prop_assert_eq!(form::read_mark(&form::pack_mark(fence, at)), Some((fence, at)));
+    fn a_mark_is_read_as_it_was_packed(fence in any::<u64>(), read in time(), (epoch, progress) in any::<(u64, u64)>()) {
+        let mark = form::Mark { fence, read, epoch, progress };
+        prop_assert_eq!(form::read_mark(&form::pack_mark(&mark)), Some(mark));
+        prop_assert_eq!(form::read_number(&form::pack_number(epoch)), Some(epoch));
     }
 
     #[test]

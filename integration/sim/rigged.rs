@@ -53,10 +53,10 @@ impl Memory for Rigged {
         if self.blows().is_some() { lost() } else { self.local.recall(shard, keys).await }
     }
 
-    async fn swap(&self, shard: Shard, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
+    async fn guarded(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
         match self.blows() {
-            None => self.local.swap(shard, swaps).await,
-            Some(true) => self.local.swap(shard, swaps).await.and(lost()),
+            None => self.local.guarded(shard, guard, swaps).await,
+            Some(true) => self.local.guarded(shard, guard, swaps).await.and(lost()),
             Some(false) => lost(),
         }
     }

@@ -135,18 +135,61 @@ pub fn read_group(bytes: &[u8]) -> Option<Group> {
 
 /// Packs a mark: whose it is, and how far its partition was read.
 #[must_use]
-pub fn pack_mark(fence: u64, read: EventTime) -> Vec<u8> {
+pub fn pack_mark(mark: &Mark) -> Vec<u8> {
     let mut out = Packer::new();
-    out.number(fence);
-    out.time(read);
+    out.number(mark.fence);
+    out.time(mark.read);
+    out.number(mark.epoch);
+    out.number(mark.progress);
     out.bytes
 }
 
 /// Reads what [`pack_mark`] wrote.
 #[must_use]
-pub fn read_mark(bytes: &[u8]) -> Option<(u64, EventTime)> {
+pub fn read_mark(bytes: &[u8]) -> Option<Mark> {
     let mut from = Reader::new(bytes)?;
-    Some((from.number()?, from.time()?))
+    Some(Mark { fence: from.number()?, read: from.time()?, epoch: from.number()?, progress: from.number()? })
+}
+
+/// How far one partition was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Taken at the assignment: one who had the partition before has a lower one.
+    pub fence: u64,
+    /// Everything at or before this time was read.
+    pub read: EventTime,
+    /// Into which memory it was read.
+    pub epoch: u64,
+    /// Moves while the partition is read again and `read` stands still.
+    pub progress: u64,
+}
+
+impl Mark {
+    /// A partition of which nothing was read into this memory.
+    #[must_use]
+    pub fn nothing(epoch: u64) -> Self {
+        Self { fence: 0, read: EventTime(i64::MIN), epoch, progress: 0 }
+    }
+
+    /// What it says of this memory: nothing, if it speaks of another. A fence is one for all.
+    #[must_use]
+    pub fn of(self, epoch: u64) -> Self {
+        if self.epoch == epoch { self } else { Self { fence: self.fence, ..Self::nothing(epoch) } }
+    }
+}
+
+/// The value of an epoch or of a time that somebody waits for.
+#[must_use]
+pub fn pack_number(number: u64) -> Vec<u8> {
+    let mut out = Packer::new();
+    out.number(number);
+    out.bytes
+}
+
+/// Reads what [`pack_number`] wrote.
+#[must_use]
+pub fn read_number(bytes: &[u8]) -> Option<u64> {
+    Reader::new(bytes)?.number()
 }
 
 struct Packer {

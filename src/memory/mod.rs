@@ -9,8 +9,10 @@ pub mod form;
 pub mod local;
 mod probe;
 pub mod redis;
+pub mod vouch;
 
 pub use probe::probe;
+pub use vouch::Vouched;
 
 use std::{future::Future, time::Duration};
 
@@ -41,6 +43,11 @@ pub enum Key {
     Mark(i32),
     /// Up to when somebody waits for the marks.
     Wanted,
+    /// What the reader of one partition has changed here, in one number: while it is found as it was left, nothing
+    /// of it was lost.
+    Vouch(i32),
+    /// Which memory this is: another one once something of it was lost.
+    Epoch,
 }
 
 /// A value's version: the head of its SHA-256, so that the same value has the same version wherever it is written.
@@ -74,6 +81,9 @@ pub enum MemoryError {
     /// It can't be reached, or refuses to work. The asker waits and asks again: every call may be repeated.
     #[error("memory gives no answer: {0}")]
     Away(String),
+    /// It works, and no longer has what the asker left there. Nothing was changed; the asker reads the log again.
+    #[error("memory has lost what was left there")]
+    Lost,
 }
 
 /// Values under keys, with compare and set. What a call promises holds under repetition: a call that was applied
@@ -87,8 +97,19 @@ pub trait Memory: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Option<Vec<u8>>>, MemoryError>> + Send;
 
     /// Makes each change whose key still holds what was seen, each for itself, and says which were made. A change
-    /// that was made before counts as made.
-    fn swap(&self, shard: Shard, swaps: &[Swap]) -> impl Future<Output = Result<Vec<bool>, MemoryError>> + Send;
+    /// that was made before counts as made. With a guard, all that holds only if the guard was made, in one step;
+    /// else nothing is, and the answer is [`MemoryError::Lost`].
+    fn guarded(
+        &self,
+        shard: Shard,
+        guard: Option<&Swap>,
+        swaps: &[Swap],
+    ) -> impl Future<Output = Result<Vec<bool>, MemoryError>> + Send;
+
+    /// The same without a guard.
+    fn swap(&self, shard: Shard, swaps: &[Swap]) -> impl Future<Output = Result<Vec<bool>, MemoryError>> + Send {
+        self.guarded(shard, None, swaps)
+    }
 
     /// The groups of a shard that have something to tell, the earliest first, at most `limit`.
     fn due(

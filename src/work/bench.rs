@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Redis forgets by its own clock, and a decision never depends on it: this much later than anything could matter.
-const MARGIN: Duration = Duration::from_mins(10);
+pub(super) const MARGIN: Duration = Duration::from_mins(10);
 
 /// What every step of the stage leans on.
 #[derive(Debug)]
@@ -27,14 +27,31 @@ pub struct Bench<M> {
 }
 
 impl<M> Bench<M> {
-    /// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+    /// How far back the log can matter for what comes next.
     #[must_use]
-    pub fn keep(&self) -> Duration {
+    pub fn horizon(&self) -> Duration {
         let (dedup, storm) = (&self.pipeline.dedup, &self.pipeline.storm);
         let window = storm.rules.iter().map(|rule| rule.window).max().unwrap_or_default();
         let stormy = window.saturating_add(storm.max_duration).saturating_add(storm.quiet);
-        let told = dedup.update_interval.max(storm.update_interval);
-        dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold).saturating_add(told).saturating_add(MARGIN)
+        dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold)
+    }
+
+    /// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+    #[must_use]
+    pub fn keep(&self) -> Duration {
+        let told = self.pipeline.dedup.update_interval.max(self.pipeline.storm.update_interval);
+        self.horizon().saturating_add(told).saturating_add(MARGIN)
+    }
+
+    /// The same bench over another view of memory.
+    pub fn over<N>(&self, memory: N) -> Bench<N> {
+        Bench {
+            memory,
+            pipeline: Arc::clone(&self.pipeline),
+            namespaces: self.namespaces.clone(),
+            fallback_namespace: self.fallback_namespace.clone(),
+            metrics: self.metrics.clone(),
+        }
     }
 
     /// What holds for every change of a group.

@@ -11,12 +11,20 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{bench::Bench, reach::Reach, watermark::Marks};
+use super::{
+    bench::Bench,
+    reach::{Reach, Read},
+    watermark::Marks,
+};
 use crate::{
     alert::EventTime,
     kafka::consumer::Offsets,
     lifecycle::StageError,
-    memory::{Key, Memory, MemoryError, Shard, Swap, form, version},
+    memory::{
+        Key, Memory, MemoryError, Shard, Swap, Version,
+        form::{self, Mark},
+        version,
+    },
     telemetry::complaint::Complaint,
 };
 
@@ -37,6 +45,8 @@ pub(super) struct Clock<M> {
     /// How long marks were watched in sum, and when last.
     watched: Duration,
     ticked: Instant,
+    /// Which memory the marks are of; none before that is known.
+    epoch: Option<u64>,
     /// Our fence for each of our partitions, by assignment.
     fences: BTreeMap<i32, (u64, u64)>,
     /// The brokers' clock had passed this time at that moment.
@@ -44,14 +54,14 @@ pub(super) struct Clock<M> {
 }
 
 /// A mark in memory: what it says, and its version there.
-type Held = (Option<(u64, EventTime)>, Option<[u8; 8]>);
+type Held = (Option<Mark>, Option<Version>);
 
 impl<M: Memory> Clock<M> {
     /// A clock that knows nothing yet.
     pub(super) fn new(bench: Arc<Bench<M>>, reach: Arc<Reach>, offsets: Offsets) -> Self {
         let (watched, ticked) = (Duration::ZERO, Instant::now());
         let (marks, fences) = (Marks::default(), BTreeMap::new());
-        Self { bench, reach, offsets, partitions: 0, marks, watched, ticked, fences, brokers: None }
+        Self { bench, reach, offsets, partitions: 0, marks, watched, ticked, epoch: None, fences, brokers: None }
     }
 
     /// Ticks until told to stop. What is away comes back; meanwhile the watermark stands.
@@ -85,37 +95,58 @@ impl<M: Memory> Clock<M> {
 
     async fn tick(&mut self, wall: EventTime) -> Result<(), MemoryError> {
         let mut keys: Vec<Key> = (0..self.partitions).map(Key::Mark).collect();
-        keys.push(Key::Wanted);
+        keys.extend([Key::Wanted, Key::Epoch]);
         let mut held = self.bench.memory.recall(Shard::Marks, &keys).await?;
-        let wanted = held.pop().flatten();
-        let others_want = wanted.as_deref().and_then(form::read_mark).map_or(EventTime(i64::MIN), |(_, at)| at);
+        let (epoch, wanted) = (held.pop().flatten(), held.pop().flatten());
+        let Some(epoch) = self.same_memory(epoch).await? else {
+            return Ok(());
+        };
+        let others_want = wanted.as_deref().and_then(form::read_number);
+        let others_want = others_want.map_or(EventTime(i64::MIN), |at| EventTime(at.cast_signed()));
         let want = others_want.max(self.reach.wanted());
         let held: BTreeMap<i32, Held> = (0..)
             .zip(held)
             .map(|(partition, value)| {
-                (partition, (value.as_deref().and_then(form::read_mark), value.as_deref().map(version)))
+                let mark = value.as_deref().and_then(form::read_mark);
+                (partition, (mark.map(|mark| mark.of(epoch)), value.as_deref().map(version)))
             })
             .collect();
-        let mut marks: BTreeMap<i32, EventTime> = held
-            .iter()
-            .map(|(partition, (mark, _))| (*partition, mark.map_or(EventTime(i64::MIN), |(_, at)| at)))
-            .collect();
-        self.learn(marks.values().copied().max());
-        let mut swaps = self.read_on(&held, want, wall).await;
+        let mut marks: BTreeMap<i32, Mark> =
+            held.iter().map(|(partition, (mark, _))| (*partition, mark.unwrap_or(Mark::nothing(epoch)))).collect();
+        self.learn(marks.values().map(|mark| mark.read).max());
+        let mut swaps = self.read_on(&held, epoch, want, wall).await;
         for swap in &swaps {
-            if let (Key::Mark(partition), Some((_, at))) = (swap.key, form::read_mark(&swap.value)) {
-                marks.insert(partition, at);
+            if let (Key::Mark(partition), Some(mark)) = (swap.key, form::read_mark(&swap.value)) {
+                marks.insert(partition, mark);
             }
         }
         if want > others_want {
-            let seen = wanted.as_deref().map(version);
-            swaps.push(Swap { key: Key::Wanted, seen, value: form::pack_mark(0, want), keep: KEEP, due: None });
+            let (seen, value) = (wanted.as_deref().map(version), form::pack_number(want.0.cast_unsigned()));
+            swaps.push(Swap { key: Key::Wanted, seen, value, keep: KEEP, due: None });
         }
         if !swaps.is_empty() {
             self.bench.memory.swap(Shard::Marks, &swaps).await?;
         }
         self.tell(marks, want);
         Ok(())
+    }
+
+    /// Whether memory is still the one that it was, and which. One that is new gets a number; one that is known to have
+    /// lost something gets another, so that everybody looks whether it has what they left there.
+    async fn same_memory(&mut self, held: Option<Vec<u8>>) -> Result<Option<u64>, MemoryError> {
+        let epoch = held.as_deref().and_then(form::read_number);
+        if epoch.is_none_or(|epoch| self.reach.is_lost(epoch)) {
+            let value = form::pack_number(fastrand::u64(1..));
+            let swap = Swap { key: Key::Epoch, seen: held.as_deref().map(version), value, keep: KEEP, due: None };
+            self.bench.memory.swap(Shard::Marks, &[swap]).await?;
+            return Ok(None);
+        }
+        if epoch != self.epoch {
+            (self.epoch, self.marks) = (epoch, Marks::default());
+            self.fences.clear();
+            epoch.into_iter().for_each(|epoch| self.reach.began(epoch));
+        }
+        Ok(epoch)
     }
 
     fn learn(&mut self, latest: Option<EventTime>) {
@@ -135,33 +166,47 @@ impl<M: Memory> Clock<M> {
 
     /// New marks of our own partitions. One whose fence in memory is no longer ours is left alone: somebody else
     /// has it, or had it after us.
-    async fn read_on(&mut self, held: &BTreeMap<i32, Held>, want: EventTime, wall: EventTime) -> Vec<Swap> {
+    async fn read_on(
+        &mut self,
+        held: &BTreeMap<i32, Held>,
+        epoch: u64,
+        want: EventTime,
+        wall: EventTime,
+    ) -> Vec<Swap> {
         let ours = self.reach.ours();
         self.fences.retain(|partition, (assignment, _)| {
             ours.get(partition).is_some_and(|read| read.assignment == *assignment)
         });
         let mut swaps = Vec::new();
-        let behind = ours.iter().filter(|(_, read)| EventTime(read.before.0.saturating_sub(1)) < want && !read.full);
+        let whole = |read: &Read| read.whole == Some(epoch);
+        let behind = ours.iter().filter(|(_, read)| {
+            EventTime(read.before.0.saturating_sub(1)) < want && !read.full && whole(read)
+        });
         let ends =
             behind.map(|(partition, read)| async { (*partition, self.to_the_end(*partition, read.next, wall).await) });
         let ends: BTreeMap<i32, Option<EventTime>> = join_all(ends).await.into_iter().collect();
-        for (partition, read) in ours {
+        // one of which nothing was read yet into this memory has nothing to say: it may be another's
+        for (partition, read) in ours.into_iter().filter(|(_, read)| whole(read) || read.next.is_some()) {
             let Some((mark, seen)) = held.get(&partition) else {
                 continue;
             };
-            let (stored, at) = mark.unwrap_or((0, EventTime(i64::MIN)));
-            let (_, fence) = *self.fences.entry(partition).or_insert((read.assignment, stored.saturating_add(1)));
-            if stored > fence {
+            let mark = mark.unwrap_or(Mark::nothing(epoch));
+            let (_, fence) = *self.fences.entry(partition).or_insert((read.assignment, mark.fence.saturating_add(1)));
+            if mark.fence > fence {
                 continue;
             }
-            let mut reached = at.max(EventTime(read.before.0.saturating_sub(1)));
+            // what is read again is no news before all of it is
+            let (again, before) = (!whole(&read), EventTime(read.before.0.saturating_sub(1)));
+            let mut reached = if again { mark.read } else { mark.read.max(before) };
             if read.full && reached < want {
                 self.bench.metrics.late_partition(); // it makes room only when what it holds is decided
                 reached = want;
             }
             reached = reached.max(ends.get(&partition).copied().flatten().unwrap_or(reached));
-            if reached > at || stored != fence {
-                let value = form::pack_mark(fence, reached);
+            let progress = if again { read.next.unwrap_or(0).cast_unsigned() } else { 0 };
+            let becomes = Mark { fence, read: reached, epoch, progress };
+            if becomes != mark {
+                let value = form::pack_mark(&becomes);
                 swaps.push(Swap { key: Key::Mark(partition), seen: *seen, value, keep: KEEP, due: None });
             }
         }
@@ -182,11 +227,12 @@ impl<M: Memory> Clock<M> {
         (next >= end).then_some(EventTime(reached.0.saturating_sub(1)))
     }
 
-    fn tell(&mut self, marks: BTreeMap<i32, EventTime>, want: EventTime) {
+    fn tell(&mut self, marks: BTreeMap<i32, Mark>, want: EventTime) {
         // time in which memory gave no answer counts for nobody: no partition could have moved its mark
         self.watched += self.ticked.elapsed().min(Duration::from_secs(1));
         self.ticked = Instant::now();
         let now = self.watched;
+        let marks = marks.into_iter().map(|(partition, mark)| (partition, mark.read, mark.progress));
         self.marks.note(marks, want, now);
         let watermark = self.marks.watermark(now, self.bench.pipeline.storm.hold_max);
         (0..watermark.left_out).for_each(|_| self.bench.metrics.late_partition());

@@ -8,6 +8,7 @@ mod clock;
 pub mod namespaces;
 mod partition;
 pub mod reach;
+mod rewind;
 pub mod sweep;
 mod sweeper;
 pub mod waiting;
@@ -29,7 +30,7 @@ use crate::{
 
 /// Starts what the stage is made of: the clock, the sweeper, and a task for each partition as it comes.
 /// `drained` is told when no partition's task is left.
-pub fn start<M: Memory + std::fmt::Debug>(
+pub fn start<M: Memory + Clone + std::fmt::Debug>(
     tasks: &mut Tasks,
     stage: Stage<M>,
     partitions: mpsc::Receiver<Partition>,
@@ -44,7 +45,7 @@ pub fn start<M: Memory + std::fmt::Debug>(
 }
 
 /// A task for each partition, as long as it is ours.
-async fn tend<M: Memory + std::fmt::Debug>(
+async fn tend<M: Memory + Clone + std::fmt::Debug>(
     stage: Arc<Stage<M>>,
     mut partitions: mpsc::Receiver<Partition>,
     stop: CancellationToken,
@@ -52,7 +53,6 @@ async fn tend<M: Memory + std::fmt::Debug>(
 ) -> Result<(), StageError> {
     let _drained = drained.drop_guard(); // told at a bad end too: the consumer waits for it
     let mut desks = Group::new();
-    let mut assignment = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -60,8 +60,7 @@ async fn tend<M: Memory + std::fmt::Debug>(
             partition = partitions.recv() => match partition {
                 None => break,
                 Some(partition) => {
-                    assignment += 1;
-                    let desk = partition::Desk::new(Arc::clone(&stage), &partition, assignment, stop.clone());
+                    let desk = partition::Desk::new(Arc::clone(&stage), &partition, stop.clone());
                     desks.spawn(desk.run(partition));
                 }
             },

@@ -17,6 +17,7 @@ use super::{
     batch::{self, Applied, Waiting},
     bench::Bench,
     reach::Reach,
+    rewind::Stand,
     waiting::{self, Ruling},
 };
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
         ledger::Ledger,
         producer::Producer,
     },
-    memory::{Memory, MemoryError},
+    memory::{Memory, MemoryError, Vouched},
     remediation::{Draft, Remediation, Update},
     telemetry::{complaint::Complaint, health::Condition},
 };
@@ -40,6 +41,8 @@ const BATCH: usize = 1000;
 /// Records that may wait for their decision, and what their values may weigh, before the partition reads no further.
 const WAITING: usize = 25_000;
 const WAITING_BYTES: usize = 16 << 20;
+/// How often memory is told that we still read, and asked whether it has what we left there.
+const VOUCH: Duration = Duration::from_secs(5);
 /// How soon memory is asked again whether somebody else has published a storm that a record of ours belongs to.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The largest value that a dead letter keeps whole, as a topic takes 4 MiB; and what it keeps of a larger one.
@@ -70,82 +73,124 @@ pub struct Stage<M> {
 /// One partition, as long as it is ours.
 #[derive(Debug)]
 pub(super) struct Desk<M> {
-    stage: Arc<Stage<M>>,
-    number: i32,
-    assignment: u64,
-    gone: CancellationToken,
-    stop: CancellationToken,
+    pub(super) stage: Arc<Stage<M>>,
+    /// The stage's, but that memory answers only while it has everything that was left there.
+    pub(super) bench: Bench<Vouched<M>>,
+    pub(super) number: i32,
+    pub(super) assignment: u64,
+    pub(super) epoch: u64,
+    pub(super) gone: CancellationToken,
+    pub(super) stop: CancellationToken,
     ledger: Ledger,
     waiting: BTreeMap<i64, Waiting>,
     weight: usize,
     rest: Vec<Record>,
+    /// Read already, and not yet applied.
+    pub(super) first: Option<Record>,
     /// The offset after the last record that was handed to us, and the latest time among them all.
-    handed: Option<(i64, EventTime)>,
+    pub(super) handed: Option<(i64, EventTime)>,
+    /// While the partition is read again: where it was.
+    pub(super) back: Option<i64>,
+    /// Nothing before this offset is to be stored, as it was committed.
+    pub(super) floor: i64,
     overdue: bool,
-    complaint: Complaint,
+    pub(super) complaint: Complaint,
 }
 
-/// The partition was revoked, or the process is to stop: what is in hand stays uncommitted and comes again.
+/// Why a partition is worked on no further. What is in hand stays uncommitted and comes again.
 #[derive(Clone, Copy, Debug)]
-struct Gone;
+pub(super) enum Halt {
+    /// The partition was revoked, or the process is to stop.
+    Gone,
+    /// Memory has lost something of it: it is read again.
+    Lost,
+}
 
-impl<M: Memory> Desk<M> {
+impl<M: Memory + Clone> Desk<M> {
     /// A partition that has just become ours. `stop` ends it between two batches; while something is away, at once.
-    pub(super) fn new(stage: Arc<Stage<M>>, partition: &Partition, assignment: u64, stop: CancellationToken) -> Self {
-        stage.reach.assigned(partition.number, assignment);
+    pub(super) fn new(stage: Arc<Stage<M>>, partition: &Partition, stop: CancellationToken) -> Self {
+        let memory = Vouched::of_nothing(stage.bench.memory.clone());
         Self {
-            stage,
+            bench: stage.bench.over(memory),
             number: partition.number,
-            assignment,
+            assignment: stage.reach.assigned(partition.number),
+            epoch: 0,
+            stage,
             gone: partition.revoked.clone(),
             stop,
             ledger: Ledger::default(),
             waiting: BTreeMap::new(),
             weight: 0,
             rest: Vec::new(),
+            first: None,
             handed: None,
+            back: None,
+            floor: 0,
             overdue: false,
             complaint: Complaint::new("a partition waits"),
         }
     }
 
-    /// Works until the partition is revoked, its records end, or stop is told.
+    /// Works until the partition is revoked, its records end, or stop is told; from the horizon on whenever memory
+    /// has lost something.
     pub(super) async fn run(mut self, mut partition: Partition) {
-        let mut marks = self.stage.reach.watch();
-        let mut records = Vec::with_capacity(BATCH);
+        let mut before = None;
+        loop {
+            let end = match self.begin(&mut partition, before).await {
+                Ok(()) => self.work(&mut partition).await,
+                Err(end) => end,
+            };
+            before = self.stand_now().or(before);
+            self.release();
+            if matches!(end, Halt::Gone) || self.lost().await.is_err() {
+                break;
+            }
+            self.assignment = self.stage.reach.assigned(self.number);
+        }
+        self.stage.reach.revoked(self.number, self.assignment);
+    }
+
+    async fn work(&mut self, partition: &mut Partition) -> Halt {
+        let (mut marks, mut epochs) = (self.stage.reach.watch(), self.stage.reach.epoch());
+        let mut records: Vec<Record> = Vec::with_capacity(BATCH);
         let mut again = tokio::time::interval(ASK_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut vouch = tokio::time::interval(VOUCH);
+        vouch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if let Some(first) = self.first.take()
+            && let Err(end) = self.apply(vec![first]).await
+        {
+            return end;
+        }
         loop {
             let room = self.waiting.len() < WAITING && self.weight < WAITING_BYTES && self.rest.len() < BATCH;
             self.stage.reach.full(self.number, self.assignment, !room);
             let done = tokio::select! {
                 biased;
-                () = self.gone.cancelled() => break,
-                () = self.stop.cancelled() => break,
-                risen = marks.changed() => match risen {
-                    Ok(()) => {
-                        let mark = marks.borrow_and_update().read;
-                        self.settle(mark).await
-                    }
-                    Err(_) => break,
-                },
+                () = self.gone.cancelled() => return Halt::Gone,
+                () = self.stop.cancelled() => return Halt::Gone,
+                Ok(()) = epochs.changed() => self.renew().await,
+                _ = vouch.tick() => self.renew().await, // the first at once: the epoch may have changed since we began
+                Ok(()) = marks.changed() => {
+                    let mark = marks.borrow_and_update().read;
+                    self.settle(mark).await
+                }
                 _ = again.tick(), if self.overdue || !self.rest.is_empty() => {
                     let mark = marks.borrow().read;
                     self.ask_again(mark).await
                 }
                 count = partition.records.recv_many(&mut records, BATCH), if room => match count {
-                    0 => break,
+                    0 => return Halt::Gone,
                     _ => self.apply(std::mem::take(&mut records)).await,
                 },
             };
-            if done.is_err() {
-                break;
+            if let Err(end) = done {
+                return end;
             }
         }
-        self.release();
     }
 
-    async fn apply(&mut self, records: Vec<Record>) -> Result<(), Gone> {
+    async fn apply(&mut self, records: Vec<Record>) -> Result<(), Halt> {
         for record in &records {
             self.ledger.begin(record.position.offset);
         }
@@ -172,7 +217,7 @@ impl<M: Memory> Desk<M> {
         }
         self.store();
         crash::point("work-stored");
-        Ok(())
+        if self.back.is_some() { self.arrive().await } else { Ok(()) }
     }
 
     /// What must come again later is not read yet: nobody decides as if it were. Unless it waits for a decision that
@@ -183,17 +228,20 @@ impl<M: Memory> Desk<M> {
         (first_due < record.at).then_some((record.position.offset, record.at))
     }
 
-    async fn ask_again(&mut self, mark: EventTime) -> Result<(), Gone> {
+    async fn ask_again(&mut self, mark: EventTime) -> Result<(), Halt> {
         self.settle(mark).await?;
         if self.rest.is_empty() { Ok(()) } else { self.apply(Vec::new()).await }
     }
 
-    async fn apply_batch(&self, batch: Vec<Record>) -> Result<Applied, Gone> {
-        let (number, ledger) = (self.number, &self.ledger);
-        let unfinished = |position: Position| position.partition == number && ledger.is_unfinished(position.offset);
+    async fn apply_batch(&self, batch: Vec<Record>) -> Result<Applied, Halt> {
+        let (number, floor, ledger) = (self.number, self.floor, &self.ledger);
+        // below the floor everything was finished once: it is read again for memory's sake alone
+        let unfinished = |Position { partition, offset }: Position| {
+            partition == number && offset >= floor && ledger.is_unfinished(offset)
+        };
         let mark = self.stage.reach.watermark();
         let span = span(number, &batch);
-        self.patiently(|| batch::apply(&self.stage.bench, &batch, mark, &unfinished).instrument(span.clone())).await
+        self.patiently(|| batch::apply(&self.bench, &batch, mark, &unfinished).instrument(span.clone())).await
     }
 
     /// Records that opened an incident stay in hand until their draft is acknowledged.
@@ -215,12 +263,12 @@ impl<M: Memory> Desk<M> {
     }
 
     /// Decides what is due, publishes what is ours to publish, marks it, and finishes those records.
-    async fn settle(&mut self, mark: EventTime) -> Result<(), Gone> {
+    async fn settle(&mut self, mark: EventTime) -> Result<(), Halt> {
         let due = self.waiting.values().filter(|waiting| waiting.kin.due <= mark).count();
         if due == 0 {
             return Ok(());
         }
-        let rulings = self.patiently(|| waiting::rule(&self.stage.bench, &self.waiting, mark)).await?;
+        let rulings = self.patiently(|| waiting::rule(&self.bench, &self.waiting, mark)).await?;
         crash::point("work-decided");
         self.overdue = rulings.len() < due; // their storm is another's to publish
         let mut drafts = Vec::new();
@@ -249,7 +297,7 @@ impl<M: Memory> Desk<M> {
         &self,
         drafts: Vec<(Option<Box<Update>>, Box<Draft>)>,
         mark: EventTime,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Halt> {
         let published: Vec<_> = (drafts.iter())
             .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
             .collect();
@@ -260,12 +308,12 @@ impl<M: Memory> Desk<M> {
         self.publish(outgoing, &self.stage.bench.pipeline.topics.remediations).await?;
         crash::point("work-published");
         self.stage.bench.metrics.drafts_published(published.len() as u64);
-        self.patiently(|| waiting::published(&self.stage.bench, &published, mark)).await?;
+        self.patiently(|| waiting::published(&self.bench, &published, mark)).await?;
         crash::point("work-marked");
         Ok(())
     }
 
-    async fn set_aside(&self, applied: &Applied) -> Result<(), Gone> {
+    async fn set_aside(&self, applied: &Applied) -> Result<(), Halt> {
         if applied.unreadable.is_empty() {
             return Ok(());
         }
@@ -303,7 +351,7 @@ impl<M: Memory> Desk<M> {
     }
 
     fn store(&self) {
-        let Some(next) = self.ledger.committable() else { return };
+        let Some(next) = self.ledger.committable().filter(|next| *next >= self.floor) else { return };
         match self.stage.offsets.store(self.number, next, &self.gone) {
             Ok(true) => {}
             Ok(false) => tracing::debug!(partition = self.number, "offset not stored: the partition is another's"),
@@ -311,27 +359,39 @@ impl<M: Memory> Desk<M> {
         }
     }
 
+    /// Where the partition stands; none while nothing of it was read.
+    fn stand_now(&self) -> Option<Stand> {
+        let (next, latest) = self.handed?;
+        let low = self.ledger.committable()?.max(self.floor);
+        let waiting = self.waiting.values().map(|waiting| waiting.record.at);
+        let at = waiting.chain(self.rest.iter().map(|record| record.at)).min();
+        Some(Stand { low, at: at.unwrap_or(latest), next: next.max(self.back.unwrap_or(next)) })
+    }
+
     /// What is unfinished is given back: it stays uncommitted, and its next owner is answered as we were.
-    fn release(self) {
+    fn release(&mut self) {
         let metrics = &self.stage.bench.metrics;
         metrics.finished_many(Outcome::Released, self.ledger.in_flight() as u64);
         metrics.waiting_moved(-i64::try_from(self.waiting.len()).unwrap_or(i64::MAX));
-        self.stage.reach.revoked(self.number, self.assignment);
+        (self.ledger, self.handed, self.overdue, self.weight) = (Ledger::default(), None, false, 0);
+        self.waiting.clear();
+        self.rest.clear();
     }
 
     /// Asks memory until it answers, or the partition is gone.
-    async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, Gone>
+    pub(super) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, Halt>
     where
         F: Future<Output = Result<T, MemoryError>>,
     {
         loop {
-            match self.gone.run_until_cancelled(ask()).await.ok_or(Gone)? {
+            match self.gone.run_until_cancelled(ask()).await.ok_or(Halt::Gone)? {
                 Ok(value) => {
                     self.stage.memory_answers.met();
                     self.complaint.settle();
                     return Ok(value);
                 }
-                Err(error) => {
+                Err(MemoryError::Lost) => return Err(Halt::Lost),
+                Err(error @ MemoryError::Away(_)) => {
                     self.stage.bench.metrics.retried("memory");
                     self.stage.memory_answers.missing(error.to_string());
                     self.complaint.raise(&error);
@@ -342,13 +402,13 @@ impl<M: Memory> Desk<M> {
     }
 
     /// Publishes until every record is acknowledged, or the partition is gone. What was not acknowledged goes again.
-    async fn publish(&self, mut records: Vec<Outgoing>, topic: &str) -> Result<(), Gone> {
+    async fn publish(&self, mut records: Vec<Outgoing>, topic: &str) -> Result<(), Halt> {
         loop {
             let sent = self.stage.producer.publish_all(topic, records.clone());
             let answers = tokio::select! {
                 answers = sent => answers,
-                () = self.gone.cancelled() => return Err(Gone),
-                () = self.stopped_for(LAST_WORD) => return Err(Gone), // what is in hand may be thrown away
+                () = self.gone.cancelled() => return Err(Halt::Gone),
+                () = self.stopped_for(LAST_WORD) => return Err(Halt::Gone), // what is in hand may be thrown away
             };
             let failed: Vec<(Outgoing, KafkaError)> =
                 records.into_iter().zip(answers).filter_map(|(record, answer)| Some((record, answer.err()?))).collect();
@@ -370,10 +430,10 @@ impl<M: Memory> Desk<M> {
     }
 
     /// Rests between two tries. A process that is to stop does not wait for what is away.
-    async fn rest(&self) -> Result<(), Gone> {
+    pub(super) async fn rest(&self) -> Result<(), Halt> {
         tokio::select! {
-            () = self.gone.cancelled() => Err(Gone),
-            () = self.stop.cancelled() => Err(Gone),
+            () = self.gone.cancelled() => Err(Halt::Gone),
+            () = self.stop.cancelled() => Err(Halt::Gone),
             () = tokio::time::sleep(REST) => Ok(()),
         }
     }

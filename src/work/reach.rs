@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI32, AtomicI64, Ordering},
+        atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -20,7 +20,10 @@ pub struct Reach {
     partitions: Mutex<BTreeMap<i32, Read>>,
     count: AtomicI32,
     wanted: AtomicI64,
+    assignments: AtomicU64,
     told: watch::Sender<Watermark>,
+    epoch: watch::Sender<u64>,
+    lost: AtomicU64,
 }
 
 /// How far one of our partitions is read.
@@ -34,6 +37,8 @@ pub struct Read {
     pub before: EventTime,
     /// Whether it reads no further before something in hand is decided.
     pub full: bool,
+    /// The memory that has everything of it; none while it is read again.
+    pub whole: Option<u64>,
 }
 
 impl Default for Reach {
@@ -43,15 +48,52 @@ impl Default for Reach {
             partitions: Mutex::new(BTreeMap::new()),
             count: AtomicI32::new(0),
             wanted: AtomicI64::new(i64::MIN),
+            assignments: AtomicU64::new(0),
             told: watch::Sender::new(beginning),
+            epoch: watch::Sender::new(0),
+            lost: AtomicU64::new(0),
         }
     }
 }
 
 impl Reach {
-    /// A partition has become ours. `assignment` tells this time from an earlier one.
-    pub fn assigned(&self, partition: i32, assignment: u64) {
-        self.lock().insert(partition, Read { assignment, next: None, before: EventTime(i64::MIN), full: false });
+    /// A partition has become ours, or is read again. What is answered tells this time from an earlier one.
+    pub fn assigned(&self, partition: i32) -> u64 {
+        let assignment = self.assignments.fetch_add(1, Ordering::Relaxed);
+        let read = Read { assignment, next: None, before: EventTime(i64::MIN), full: false, whole: None };
+        self.lock().insert(partition, read);
+        assignment
+    }
+
+    /// The memory of this epoch has everything of it.
+    pub fn whole(&self, partition: i32, assignment: u64, epoch: u64) {
+        if let Some(read) = self.lock().get_mut(&partition).filter(|read| read.assignment == assignment) {
+            read.whole = Some(epoch);
+        }
+    }
+
+    /// Which memory this is, and each time that it is another: then whoever left something there must look whether it
+    /// still has it. 0 before that is known.
+    #[must_use]
+    pub fn epoch(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+
+    /// It is another memory. The watermark falls: what is not in memory is not read.
+    pub fn began(&self, epoch: u64) {
+        self.told.send_replace(Watermark { read: EventTime(i64::MIN), left_out: 0 });
+        self.epoch.send_replace(epoch);
+    }
+
+    /// The memory of this epoch has lost something.
+    pub fn lost(&self, epoch: u64) {
+        self.lost.store(epoch, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn is_lost(&self, epoch: u64) -> bool {
+        self.lost.load(Ordering::Relaxed) == epoch
     }
 
     /// It is ours no more.
@@ -105,7 +147,7 @@ impl Reach {
         EventTime(self.wanted.load(Ordering::Relaxed))
     }
 
-    /// Tells how far all partitions are read. It never falls.
+    /// Tells how far all partitions are read. It never falls, as long as memory loses nothing.
     pub fn tell(&self, watermark: Watermark) {
         self.told.send_if_modified(|told| {
             let rises = watermark.read > told.read;

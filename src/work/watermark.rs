@@ -15,6 +15,7 @@ pub struct Marks {
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     read: EventTime,
+    progress: u64,
     /// Since when it stands still behind what somebody waits for.
     behind: Option<Duration>,
 }
@@ -29,13 +30,14 @@ pub struct Watermark {
 }
 
 impl Marks {
-    /// Takes in the marks as memory has them now; one that is missing stands at the beginning of time. `wanted` is
-    /// the time that somebody waits for, `now` the time since some beginning.
-    pub fn note(&mut self, marks: impl IntoIterator<Item = (i32, EventTime)>, wanted: EventTime, now: Duration) {
-        for (partition, read) in marks {
-            let mark = self.seen.entry(partition).or_insert(Mark { read, behind: None });
-            if read > mark.read {
-                *mark = Mark { read, behind: None };
+    /// Takes in the marks as memory has them now, each with what moves while it is read again; one that is missing
+    /// stands at the beginning of time. `wanted` is the time that somebody waits for, `now` the time since some
+    /// beginning.
+    pub fn note(&mut self, marks: impl IntoIterator<Item = (i32, EventTime, u64)>, wanted: EventTime, now: Duration) {
+        for (partition, read, progress) in marks {
+            let mark = self.seen.entry(partition).or_insert(Mark { read, progress, behind: None });
+            if read > mark.read || progress != mark.progress {
+                *mark = Mark { read: read.max(mark.read), progress, behind: None };
             }
             let behind = mark.read < wanted;
             mark.behind = behind.then(|| mark.behind.unwrap_or(now));
@@ -69,7 +71,7 @@ mod tests {
     fn check(first: &[i64], then: &[i64], later: u64, wanted: i64, expected: (i64, usize)) {
         let mut marks = Marks::default();
         let all = |marks: &[i64]| {
-            (0..).zip(marks.to_vec()).map(|(partition, at)| (partition, EventTime(at))).collect::<Vec<_>>()
+            (0..).zip(marks.to_vec()).map(|(partition, at)| (partition, EventTime(at), 0)).collect::<Vec<_>>()
         };
         marks.note(all(first), EventTime(wanted), Duration::ZERO);
         marks.note(all(then), EventTime(wanted), Duration::from_secs(later));
@@ -101,10 +103,21 @@ mod tests {
     #[test]
     fn one_that_stood_still_by_right_is_given_its_time_once_somebody_waits() {
         let mut marks = Marks::default();
-        marks.note([(0, EventTime(3)), (1, EventTime(3))], EventTime(3), Duration::ZERO);
+        marks.note([(0, EventTime(3), 0), (1, EventTime(3), 0)], EventTime(3), Duration::ZERO);
         let hour = Duration::from_secs(3600);
-        marks.note([(0, EventTime(3)), (1, EventTime(90))], EventTime(80), hour);
+        marks.note([(0, EventTime(3), 0), (1, EventTime(90), 0)], EventTime(80), hour);
         assert_eq!(marks.watermark(hour + HOLD_MAX, HOLD_MAX), Watermark { read: EventTime(3), left_out: 0 });
+    }
+
+    #[test]
+    fn one_that_is_read_again_holds_the_others_back_as_long_as_it_gets_on() {
+        let mut marks = Marks::default();
+        let minute = Duration::from_mins(1);
+        marks.note([(0, EventTime(3), 0), (1, EventTime(90), 0)], EventTime(80), Duration::ZERO);
+        marks.note([(0, EventTime(3), 7), (1, EventTime(90), 0)], EventTime(80), minute);
+        assert_eq!(marks.watermark(minute + HOLD_MAX, HOLD_MAX), Watermark { read: EventTime(3), left_out: 0 });
+        let later = minute + HOLD_MAX + Duration::from_secs(1);
+        assert_eq!(marks.watermark(later, HOLD_MAX), Watermark { read: EventTime(90), left_out: 1 });
     }
 
     #[test]

@@ -81,6 +81,14 @@ impl<Q> Assignment<Q> {
         }
     }
 
+    /// A new channel for a partition of ours: what lies in the old one is dropped with it. None if it is ours no more.
+    pub(super) fn again(&mut self, number: i32) -> Option<mpsc::Receiver<Record>> {
+        let slot = self.slots.get_mut(&number)?;
+        let (sender, records) = mpsc::channel(self.capacity);
+        slot.records = sender;
+        Some(records)
+    }
+
     /// How many partitions are ours, and how many of them wait for their reader.
     pub(super) fn count(&self) -> (usize, usize) {
         (self.slots.len(), self.slots.values().filter(|slot| slot.full).count())

@@ -106,6 +106,7 @@ impl Consumer {
                 self.client.context().on(Event::Stopped);
             }
             ended = self.serve();
+            self.client.context().rewind(&self.client);
             let round = self.client.context().round(|queue| {
                 loop {
                     match queue.poll(Duration::ZERO)? {

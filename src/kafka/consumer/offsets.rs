@@ -11,10 +11,17 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError as ClientError, KafkaResult, RDKafkaErrorCode as Code},
 };
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{KafkaError, one, reader::Reader};
-use crate::kafka::{blocking, topics};
+use super::{
+    KafkaError, Record, one,
+    reader::{Reader, Rewind},
+};
+use crate::{
+    alert::EventTime,
+    kafka::{blocking, topics},
+};
 
 /// Deadline of a question to a broker.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,6 +68,35 @@ impl Offsets {
             }))
         })
         .await
+    }
+
+    /// The first offset of a partition whose record is of `time` or later; none if there is no such record.
+    pub async fn at(&self, partition: i32, time: EventTime) -> Result<Option<i64>, KafkaError> {
+        self.ask(move |client, topic| {
+            let found = client.offsets_for_times(one(topic, partition, Offset::Offset(time.0.max(0))), PATIENCE)?;
+            let element = found.find_partition(topic, partition);
+            Ok(match element.map(|element| element.error().map(|()| element.offset())).transpose()? {
+                Some(Offset::Offset(offset)) => Some(offset),
+                Some(Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_))
+                | None => None,
+            })
+        })
+        .await
+    }
+
+    /// Reads a partition of ours again from an earlier offset: its records come out of the channel that is returned,
+    /// and no longer out of the one before.
+    pub async fn rewind(
+        &self,
+        partition: i32,
+        to: i64,
+        revoked: &CancellationToken,
+    ) -> Result<mpsc::Receiver<Record>, KafkaError> {
+        let gone = || KafkaError::Fatal("the consumer has ended".to_owned());
+        let (answer, records) = oneshot::channel();
+        let rewind = Rewind { number: partition, to, revoked: revoked.clone(), answer };
+        self.client.upgrade().ok_or_else(gone)?.context().ask(rewind);
+        records.await.map_err(|_| gone())?
     }
 
     /// How many partitions the topic has now.

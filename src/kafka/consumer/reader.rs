@@ -1,13 +1,19 @@
 //! What the client calls back, all of it on the polling thread: rebalances, log lines, errors, figures. Short, each.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
 
 use rdkafka::{
-    ClientContext, Statistics, TopicPartitionList,
+    ClientContext, Offset, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, base_consumer::PartitionQueue},
     error::{KafkaError as ClientError, KafkaResult},
 };
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     KafkaError, Record,
@@ -18,6 +24,9 @@ use crate::{
     kafka::context,
     telemetry::{complaint::Complaint, metrics::KafkaMetrics},
 };
+
+/// How long the polling thread waits for a seek, which is a word to the client's own thread.
+const SEEK_WITHIN: Duration = Duration::from_secs(2);
 
 /// The client's own queue of one partition.
 pub(super) type Queue = PartitionQueue<Reader>;
@@ -33,8 +42,18 @@ pub(super) struct Reader {
     fence: Mutex<()>,
     /// The consumer that calls back, which alone can split.
     me: OnceLock<Weak<BaseConsumer<Reader>>>,
+    /// What the polling thread is asked to read again.
+    rewinds: Mutex<Vec<Rewind>>,
     metrics: KafkaMetrics,
     trouble: Complaint,
+}
+
+/// Somebody wants to read a partition of ours from an earlier offset.
+pub(super) struct Rewind {
+    pub(super) number: i32,
+    pub(super) to: i64,
+    pub(super) revoked: CancellationToken,
+    pub(super) answer: oneshot::Sender<Result<mpsc::Receiver<Record>, KafkaError>>,
 }
 
 impl Reader {
@@ -45,6 +64,7 @@ impl Reader {
             split: Mutex::default(),
             fence: Mutex::default(),
             me: OnceLock::new(),
+            rewinds: Mutex::default(),
             metrics: metrics.clone(),
             trouble: Complaint::new("records cannot be read, the kafka consumer tries on"),
         }
@@ -77,6 +97,30 @@ impl Reader {
         drop(fenced);
         let (assigned, full) = assignment.count();
         self.metrics.partitions(assigned, full);
+    }
+
+    /// Asks the polling thread to read a partition again.
+    pub(super) fn ask(&self, rewind: Rewind) {
+        locked(&self.rewinds).push(rewind);
+    }
+
+    /// Does what was asked: seeks, and then hands out a new channel, so that nothing older lies in it. What the client
+    /// has fetched before the seek is dropped by the client.
+    pub(super) fn rewind(&self, client: &BaseConsumer<Self>) {
+        for rewind in std::mem::take(&mut *locked(&self.rewinds)) {
+            let Rewind { number, to, revoked, answer } = rewind;
+            let mut done = Err(KafkaError::Fatal("the partition is another's".to_owned()));
+            if !revoked.is_cancelled() {
+                tracing::info!(topic = %self.topic, partition = number, to, "reading again");
+                done = match client.seek(&self.topic, number, Offset::Offset(to), SEEK_WITHIN) {
+                    Ok(()) => locked(&self.assignment).again(number).ok_or(KafkaError::Fatal("it was revoked".to_owned())),
+                    Err(error) => Err(KafkaError::of(&error, &self.topic)),
+                };
+            }
+            if answer.send(done).is_err() {
+                tracing::debug!(partition = number, "whoever wanted to read again is gone");
+            }
+        }
     }
 
     /// While this is held, no partition is cancelled.

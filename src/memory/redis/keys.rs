@@ -7,6 +7,8 @@
 //! | `<prefix>{<shard>}due` | groups with something to tell → event time | as long as its longest group |
 //! | `<prefix>{marks}m<partition>` | how far a partition was read, and by whom | a day |
 //! | `<prefix>{marks}wanted` | up to when somebody waits | a day |
+//! | `<prefix>{<shard>}v<partition>` | the last change that the partition's reader made there | 10 minutes after it |
+//! | `<prefix>{marks}epoch` | which memory this is | a day |
 //! | `<prefix>{marks}probe` | nothing: it is written to see that Redis takes writes | a minute |
 //!
 //! What is between braces is the hash tag of a cluster: all keys of a shard lie in one slot.
@@ -28,6 +30,8 @@ pub fn spell(prefix: &str, shard: Shard, key: &Key) -> Vec<u8> {
         }
         Key::Mark(partition) => out.extend_from_slice(format!("m{partition}").as_bytes()),
         Key::Wanted => out.extend_from_slice(b"wanted"),
+        Key::Vouch(partition) => out.extend_from_slice(format!("v{partition}").as_bytes()),
+        Key::Epoch => out.extend_from_slice(b"epoch"),
     }
     out
 }

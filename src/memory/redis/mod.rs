@@ -48,17 +48,25 @@ impl Redis {
         Ok(Self { connection, prefix: prefix.to_owned(), swap: Script::new(include_str!("swap.lua")) })
     }
 
-    async fn swap_some(&self, shard: Shard, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
+    async fn swap_some(
+        &self,
+        shard: Shard,
+        guard: Option<&Swap>,
+        swaps: &[Swap],
+    ) -> Result<Vec<bool>, MemoryError> {
         let mut call = self.swap.prepare_invoke();
-        call.key(keys::due(&self.prefix, shard));
-        for swap in swaps {
+        call.key(keys::due(&self.prefix, shard)).arg(u8::from(guard.is_some()));
+        for swap in guard.into_iter().chain(swaps) {
             call.key(keys::spell(&self.prefix, shard, &swap.key));
             call.arg(swap.seen.map_or_else(Vec::new, |seen| seen.to_vec()));
             call.arg(&version(&swap.value)[..]).arg(&swap.value[..]);
             call.arg(u64::try_from(swap.keep.as_millis()).unwrap_or(u64::MAX)).arg(due(swap));
         }
         let made: Vec<u8> = call.invoke_async(&mut self.connection.clone()).await.map_err(|error| away(&error))?;
-        Ok(made.into_iter().map(|made| made == 1).collect())
+        if guard.is_some() && made.is_empty() {
+            return Err(MemoryError::Lost);
+        }
+        Ok(made.into_iter().skip(usize::from(guard.is_some())).map(|made| made == 1).collect())
     }
 }
 
@@ -94,13 +102,25 @@ impl Memory for Redis {
         Ok(values)
     }
 
-    async fn swap(&self, shard: Shard, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
+    async fn guarded(
+        &self,
+        shard: Shard,
+        guard: Option<&Swap>,
+        swaps: &[Swap],
+    ) -> Result<Vec<bool>, MemoryError> {
         let mut made = Vec::with_capacity(swaps.len());
         let groups = swaps.first().is_some_and(|swap| matches!(swap.key, Key::Group(_)));
-        for swaps in swaps.chunks(if groups { GROUPS_A_CALL } else { KEYS_A_CALL }) {
-            made.extend(self.swap_some(shard, swaps).await?);
+        let mut rest = swaps;
+        loop {
+            let (some, more) = rest.split_at(rest.len().min(if groups { GROUPS_A_CALL } else { KEYS_A_CALL }));
+            if !some.is_empty() || guard.is_some() {
+                made.extend(self.swap_some(shard, guard, some).await?);
+            }
+            rest = more;
+            if rest.is_empty() {
+                return Ok(made);
+            }
         }
-        Ok(made)
     }
 
     async fn due(&self, shard: Shard, limit: usize) -> Result<Vec<(GroupId, EventTime)>, MemoryError> {
