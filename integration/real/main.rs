@@ -13,6 +13,7 @@ mod dedup;
 mod deploy;
 mod doors;
 mod events;
+mod forgotten;
 mod health;
 mod hostile;
 mod identity;

@@ -29,6 +29,8 @@ macro_rules! promises {
 promises!(
     a_change_is_made_only_upon_what_was_seen,
     a_lost_answer_is_given_again,
+    a_guard_holds_back_all_or_nothing,
+    a_reader_is_answered_only_by_the_memory_it_wrote_to,
     any_bytes_are_kept,
     keys_of_one_call_are_judged_each_for_itself,
     what_is_due_is_told_in_order,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use breakwater::{
     alert::{EventTime, Fingerprint},
-    memory::{Key, Memory, Shard, Swap, Version, version},
+    memory::{Key, Memory, MemoryError, Shard, Swap, Version, Vouched, version, vouch::Reader},
     remediation::GroupId,
 };
 use proptest::prelude::*;
@@ -58,6 +58,50 @@ pub async fn a_lost_answer_is_given_again(memory: &impl Memory) {
     assert!(made(memory, swap(key, Some(b"a"), b"b")).await, "asked again");
     assert!(!made(memory, swap(key, None, b"a")).await, "too late: it went on from there");
     assert_eq!(holds(memory, key).await.as_deref(), Some(&b"b"[..]));
+}
+
+/// A guard that may not be made holds back all the rest; one that was made before does not.
+pub async fn a_guard_holds_back_all_or_nothing(memory: &impl Memory) {
+    let (guard, key) = (Key::Vouch(7), fingerprint("guarded"));
+    let call = async |seen: Option<&[u8]>, word: &[u8], change: Swap| {
+        memory.guarded(SHARD, Some(&swap(guard, seen, word)), &[change]).await
+    };
+    assert_eq!(call(None, b"1", swap(key, None, b"a")).await, Ok(vec![true]));
+    assert_eq!(call(None, b"1", swap(key, None, b"a")).await, Ok(vec![true]), "asked again");
+    assert_eq!(call(Some(b"1"), b"2", swap(key, Some(b"a"), b"b")).await, Ok(vec![true]));
+    assert_eq!(call(Some(b"1"), b"2", swap(key, Some(b"a"), b"x")).await, Ok(vec![false]), "each for itself");
+    assert_eq!(call(None, b"1", swap(key, Some(b"b"), b"c")).await, Err(MemoryError::Lost), "the guard is behind");
+    assert_eq!(call(Some(b"3"), b"4", swap(key, Some(b"b"), b"c")).await, Err(MemoryError::Lost), "or memory is");
+    assert_eq!(holds(memory, key).await.as_deref(), Some(&b"b"[..]));
+    let many: Vec<Swap> = (0..600).map(|number| swap(fingerprint(&format!("under{number}")), None, b"v")).collect();
+    assert_eq!(memory.guarded(SHARD, Some(&swap(guard, Some(b"2"), b"3")), &many).await, Ok(vec![true; 600]));
+    assert_eq!(memory.guarded(SHARD, Some(&swap(guard, Some(b"3"), b"4")), &[]).await, Ok(vec![]));
+    assert_eq!(memory.guarded(SHARD, Some(&swap(guard, Some(b"3"), b"5")), &[]).await, Err(MemoryError::Lost));
+}
+
+/// Whoever reads a partition is answered only while memory has what it left there.
+pub async fn a_reader_is_answered_only_by_the_memory_it_wrote_to(memory: &(impl Memory + Clone)) {
+    let reader = |nonce| Reader { partition: 5, nonce, shards: 2, keep: Duration::from_secs(60) };
+    let (first, whole) = Vouched::take_over(memory.clone(), reader(1)).await.unwrap();
+    assert!(!whole, "nobody said that everything is there");
+    let change = [swap(fingerprint("read"), None, b"a")];
+    assert_eq!(first.swap(Shard::Numbered(0), &change).await, Ok(vec![true]));
+    let (second, whole) = Vouched::take_over(memory.clone(), reader(2)).await.unwrap();
+    assert!(!whole, "the first had not come so far");
+    assert_eq!(first.swap(Shard::Numbered(0), &change).await, Err(MemoryError::Lost));
+    assert!(first.is_anothers().await.unwrap() && !second.is_anothers().await.unwrap());
+    second.complete().await.unwrap();
+    let (third, whole) = Vouched::take_over(memory.clone(), reader(3)).await.unwrap();
+    assert!(whole);
+    third.renew().await.unwrap();
+    let word = memory.recall(Shard::Numbered(1), &[Key::Vouch(5)]).await.unwrap().remove(0);
+    third.renew().await.unwrap();
+    // a replica that lacks the last write is promoted: the word there is an older one
+    let now = memory.recall(Shard::Numbered(1), &[Key::Vouch(5)]).await.unwrap().remove(0);
+    let back = swap(Key::Vouch(5), now.as_deref(), &word.unwrap());
+    assert_eq!(memory.swap(Shard::Numbered(1), &[back]).await, Ok(vec![true]));
+    assert_eq!(third.swap(Shard::Numbered(1), &[]).await, Err(MemoryError::Lost));
+    assert!(!third.is_anothers().await.unwrap());
 }
 
 /// Any bytes are kept as they are, none and 100 KB included; values are told apart by all of their bytes.

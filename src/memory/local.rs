@@ -113,12 +113,7 @@ impl Memory for Local {
         Ok(keys.iter().map(|key| state.values.get(&(shard, *key)).map(|kept| kept.value.clone())).collect())
     }
 
-    async fn guarded(
-        &self,
-        shard: Shard,
-        guard: Option<&Swap>,
-        swaps: &[Swap],
-    ) -> Result<Vec<bool>, MemoryError> {
+    async fn guarded(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
         let mut state = self.state();
         if guard.is_some_and(|guard| !state.swap(shard, guard)) {
             return Err(MemoryError::Lost);

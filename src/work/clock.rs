@@ -166,22 +166,16 @@ impl<M: Memory> Clock<M> {
 
     /// New marks of our own partitions. One whose fence in memory is no longer ours is left alone: somebody else
     /// has it, or had it after us.
-    async fn read_on(
-        &mut self,
-        held: &BTreeMap<i32, Held>,
-        epoch: u64,
-        want: EventTime,
-        wall: EventTime,
-    ) -> Vec<Swap> {
+    async fn read_on(&mut self, held: &BTreeMap<i32, Held>, epoch: u64, want: EventTime, wall: EventTime) -> Vec<Swap> {
         let ours = self.reach.ours();
         self.fences.retain(|partition, (assignment, _)| {
             ours.get(partition).is_some_and(|read| read.assignment == *assignment)
         });
         let mut swaps = Vec::new();
         let whole = |read: &Read| read.whole == Some(epoch);
-        let behind = ours.iter().filter(|(_, read)| {
-            EventTime(read.before.0.saturating_sub(1)) < want && !read.full && whole(read)
-        });
+        let behind = ours
+            .iter()
+            .filter(|(_, read)| EventTime(read.before.0.saturating_sub(1)) < want && !read.full && whole(read));
         let ends =
             behind.map(|(partition, read)| async { (*partition, self.to_the_end(*partition, read.next, wall).await) });
         let ends: BTreeMap<i32, Option<EventTime>> = join_all(ends).await.into_iter().collect();

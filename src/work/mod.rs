@@ -7,6 +7,7 @@ pub mod bench;
 mod clock;
 pub mod namespaces;
 mod partition;
+mod patience;
 pub mod reach;
 mod rewind;
 pub mod sweep;

@@ -5,7 +5,7 @@
 //! Should we die between any two lines, the same records come again, memory answers alike, and the same drafts go
 //! out under the same names.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use opentelemetry::trace::TraceContextExt as _;
 use tokio::time::MissedTickBehavior;
@@ -25,13 +25,13 @@ use crate::{
     crash,
     decide::outcome::Outcome,
     kafka::{
-        KafkaError, Outgoing, Record, carrier,
+        Record, carrier,
         consumer::{Offsets, Partition},
         dead_letter::{DeadLetter, Origin},
         ledger::Ledger,
         producer::Producer,
     },
-    memory::{Memory, MemoryError, Vouched},
+    memory::{Memory, Vouched},
     remediation::{Draft, Remediation, Update},
     telemetry::{complaint::Complaint, health::Condition},
 };
@@ -50,10 +50,6 @@ const LARGEST_WHOLE: usize = 4_000_000;
 const HEAD: usize = 64 << 10;
 /// Traces that one batch's span is linked to; the SDK keeps no more.
 const LINKS: usize = 128;
-/// How long a stop waits for the acknowledgement of what is being published.
-const LAST_WORD: Duration = Duration::from_secs(5);
-/// Between two tries of a step that found something away.
-const REST: Duration = Duration::from_millis(200);
 
 /// What the partitions of a stage share.
 #[derive(Debug)]
@@ -376,66 +372,6 @@ impl<M: Memory + Clone> Desk<M> {
         (self.ledger, self.handed, self.overdue, self.weight) = (Ledger::default(), None, false, 0);
         self.waiting.clear();
         self.rest.clear();
-    }
-
-    /// Asks memory until it answers, or the partition is gone.
-    pub(super) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, Halt>
-    where
-        F: Future<Output = Result<T, MemoryError>>,
-    {
-        loop {
-            match self.gone.run_until_cancelled(ask()).await.ok_or(Halt::Gone)? {
-                Ok(value) => {
-                    self.stage.memory_answers.met();
-                    self.complaint.settle();
-                    return Ok(value);
-                }
-                Err(MemoryError::Lost) => return Err(Halt::Lost),
-                Err(error @ MemoryError::Away(_)) => {
-                    self.stage.bench.metrics.retried("memory");
-                    self.stage.memory_answers.missing(error.to_string());
-                    self.complaint.raise(&error);
-                }
-            }
-            self.rest().await?;
-        }
-    }
-
-    /// Publishes until every record is acknowledged, or the partition is gone. What was not acknowledged goes again.
-    async fn publish(&self, mut records: Vec<Outgoing>, topic: &str) -> Result<(), Halt> {
-        loop {
-            let sent = self.stage.producer.publish_all(topic, records.clone());
-            let answers = tokio::select! {
-                answers = sent => answers,
-                () = self.gone.cancelled() => return Err(Halt::Gone),
-                () = self.stopped_for(LAST_WORD) => return Err(Halt::Gone), // what is in hand may be thrown away
-            };
-            let failed: Vec<(Outgoing, KafkaError)> =
-                records.into_iter().zip(answers).filter_map(|(record, answer)| Some((record, answer.err()?))).collect();
-            let Some((_, error)) = failed.first() else {
-                self.complaint.settle();
-                return Ok(());
-            };
-            self.stage.bench.metrics.retried("kafka");
-            self.complaint.raise(error);
-            records = failed.into_iter().map(|(record, _)| record).collect();
-            self.rest().await?;
-        }
-    }
-
-    /// After stop is told, so much longer.
-    async fn stopped_for(&self, longer: Duration) {
-        self.stop.cancelled().await;
-        tokio::time::sleep(longer).await;
-    }
-
-    /// Rests between two tries. A process that is to stop does not wait for what is away.
-    pub(super) async fn rest(&self) -> Result<(), Halt> {
-        tokio::select! {
-            () = self.gone.cancelled() => Err(Halt::Gone),
-            () = self.stop.cancelled() => Err(Halt::Gone),
-            () = tokio::time::sleep(REST) => Ok(()),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::partition::{Desk, Halt};
 use crate::{
     alert::EventTime,
-    kafka::{KafkaError, consumer::Partition},
+    kafka::consumer::Partition,
     memory::{Memory, Vouched, vouch::Reader},
 };
 
@@ -89,8 +89,13 @@ impl<M: Memory + Clone> Desk<M> {
         if nothing_there && self.first.is_some() {
             return Ok(());
         }
-        tracing::info!(partition = number, from, low = stand.low, back = stand.next,
-            "memory does not have everything of this partition: what may matter is read again");
+        tracing::info!(
+            partition = number,
+            from,
+            low = stand.low,
+            back = stand.next,
+            "memory does not have everything of this partition: what may matter is read again"
+        );
         partition.records = self.steadily(|| offsets.rewind(number, from, &gone)).await?;
         self.first = None;
         self.floor = stand.low;
@@ -133,19 +138,5 @@ impl<M: Memory + Clone> Desk<M> {
         }
         self.stage.reach.lost(self.epoch);
         Ok(())
-    }
-
-    /// Asks Kafka until it answers, or the partition is gone.
-    async fn steadily<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, Halt>
-    where
-        F: Future<Output = Result<T, KafkaError>>,
-    {
-        loop {
-            match self.gone.run_until_cancelled(ask()).await.ok_or(Halt::Gone)? {
-                Ok(value) => return Ok(value),
-                Err(error) => self.complaint.raise(&error),
-            }
-            self.rest().await?;
-        }
     }
 }

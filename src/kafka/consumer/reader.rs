@@ -113,7 +113,9 @@ impl Reader {
             if !revoked.is_cancelled() {
                 tracing::info!(topic = %self.topic, partition = number, to, "reading again");
                 done = match client.seek(&self.topic, number, Offset::Offset(to), SEEK_WITHIN) {
-                    Ok(()) => locked(&self.assignment).again(number).ok_or(KafkaError::Fatal("it was revoked".to_owned())),
+                    Ok(()) => {
+                        locked(&self.assignment).again(number).ok_or(KafkaError::Fatal("it was revoked".to_owned()))
+                    }
                     Err(error) => Err(KafkaError::of(&error, &self.topic)),
                 };
             }

@@ -48,12 +48,7 @@ impl Redis {
         Ok(Self { connection, prefix: prefix.to_owned(), swap: Script::new(include_str!("swap.lua")) })
     }
 
-    async fn swap_some(
-        &self,
-        shard: Shard,
-        guard: Option<&Swap>,
-        swaps: &[Swap],
-    ) -> Result<Vec<bool>, MemoryError> {
+    async fn swap_some(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
         let mut call = self.swap.prepare_invoke();
         call.key(keys::due(&self.prefix, shard)).arg(u8::from(guard.is_some()));
         for swap in guard.into_iter().chain(swaps) {
@@ -102,12 +97,7 @@ impl Memory for Redis {
         Ok(values)
     }
 
-    async fn guarded(
-        &self,
-        shard: Shard,
-        guard: Option<&Swap>,
-        swaps: &[Swap],
-    ) -> Result<Vec<bool>, MemoryError> {
+    async fn guarded(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
         let mut made = Vec::with_capacity(swaps.len());
         let groups = swaps.first().is_some_and(|swap| matches!(swap.key, Key::Group(_)));
         let mut rest = swaps;
