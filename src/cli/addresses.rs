@@ -16,6 +16,7 @@ use std::{
 use super::Failure;
 use crate::{
     kafka::settings::{Settings, parse_properties},
+    memory::redis::link,
     pipeline::{Fault, MAX_TEXT, Pipeline, written},
 };
 
@@ -35,7 +36,8 @@ pub(crate) struct Kafka {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Where Redis is")]
 pub(crate) struct Redis {
-    /// Its URL, with its password: redis://:PASSWORD@HOST:PORT/DB, or rediss:// for TLS
+    /// Its URL, with its password: redis://:PASSWORD@HOST:PORT/DB, redis+sentinel://HOST:PORT,…/MASTER,
+    /// redis+cluster://HOST:PORT,…; rediss for TLS
     #[arg(long, env = "BREAKWATER_REDIS_URL", hide_env_values = true, value_name = "URL")]
     redis_url: Option<String>,
 }
@@ -217,11 +219,10 @@ fn properties(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
 impl Redis {
     /// A URL that the client can read.
     pub(crate) fn check(&self) -> Result<RedisUrl, Failure> {
-        let form = "redis://[:PASSWORD@]HOST:PORT[/DB], or rediss:// for TLS";
-        let url = needed(self.redis_url.as_ref(), "BREAKWATER_REDIS_URL", form)?;
-        let known = ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme));
-        if !known || redis::Client::open(url.as_str()).is_err() {
-            return Err(asked(format!("BREAKWATER_REDIS_URL: {} is no URL of Redis; write {form}", redacted(url))));
+        let url = needed(self.redis_url.as_ref(), "BREAKWATER_REDIS_URL", link::FORMS)?;
+        if link::check(url).is_err() {
+            let forms = link::FORMS;
+            return Err(asked(format!("BREAKWATER_REDIS_URL: {} is no URL of Redis; write {forms}", redacted(url))));
         }
         Ok(RedisUrl(url.clone()))
     }

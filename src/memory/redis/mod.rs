@@ -1,28 +1,23 @@
 //! Memory in Redis: one connection, one script. Redis keeps and compares; it decides nothing.
 
 pub mod keys;
+pub mod link;
 
-use std::time::Duration;
+use redis::{RedisError, Script};
 
-use redis::{
-    Client, RedisError, Script,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
-
+use self::link::Link;
 use super::{Key, Memory, MemoryError, Shard, Swap, version};
 use crate::{alert::EventTime, remediation::GroupId};
 
-/// How long an answer may take. A call that timed out may have been applied: it is asked again.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// A script of 128 keys holds the server for about 0.3 ms, so this one for less than a millisecond.
 const KEYS_A_CALL: usize = 256;
 /// A group may weigh megabytes.
 const GROUPS_A_CALL: usize = 16;
 
-/// Memory in one Redis.
+/// Memory in Redis.
 #[derive(Clone)]
 pub struct Redis {
-    connection: ConnectionManager,
+    connection: Link,
     prefix: String,
     swap: Script,
 }
@@ -39,12 +34,7 @@ impl Redis {
     /// # Errors
     /// The URL is none that this client understands.
     pub fn open(url: &str, prefix: &str) -> Result<Self, MemoryError> {
-        let client = Client::open(url).map_err(|error| away(&error))?;
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(ANSWER_WITHIN))
-            .set_connection_timeout(Some(Duration::from_secs(1)))
-            .set_number_of_retries(1);
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(|error| away(&error))?;
+        let connection = Link::open(url).map_err(|error| away(&error))?;
         Ok(Self { connection, prefix: prefix.to_owned(), swap: Script::new(include_str!("swap.lua")) })
     }
 
