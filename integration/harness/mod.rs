@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod process;
 pub mod product;
 pub mod proxy;
+pub mod redises;
 pub mod servers;
 pub mod wait;
 

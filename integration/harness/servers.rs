@@ -55,7 +55,7 @@ impl Server {
         self.process.printed()
     }
 
-    async fn first(name: &str, command: Command, log: PathBuf, ready: Question) -> Result<Self, String> {
+    pub(super) async fn first(name: &str, command: Command, log: PathBuf, ready: Question) -> Result<Self, String> {
         let process = Process::start(name, &command, &log);
         let mut server = Self { name: name.to_owned(), command, log, ready, process };
         server.ready().await.map(|()| server)
@@ -73,7 +73,7 @@ impl Server {
 }
 
 /// Between drawing a port and binding it the port may be lost: then a whole new set is drawn.
-async fn drawn<T>(name: &str, mut start: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(super) async fn drawn<T>(name: &str, mut start: impl AsyncFnMut() -> Result<T, String>) -> T {
     let mut last = String::new();
     for _ in 0..5 {
         match start().await {
@@ -85,7 +85,7 @@ async fn drawn<T>(name: &str, mut start: impl AsyncFnMut() -> Result<T, String>)
     panic!("{name} lost its ports five times\n{last}")
 }
 
-fn folder(name: &str) -> TempDir {
+pub(super) fn folder(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir().expect("a folder for a server")
 }
 
@@ -179,7 +179,7 @@ fn java(class: &str) -> Command {
 }
 
 /// Kafka opens its door only when it can serve. Its clients ask again while a partition has no leader yet.
-fn connects(address: &str) -> Question {
+pub(super) fn connects(address: &str) -> Question {
     let address = address.to_owned();
     Box::new(move || {
         let address = address.clone();

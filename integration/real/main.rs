@@ -24,6 +24,7 @@ mod managers;
 mod memory;
 mod objects;
 mod prometheus;
+mod redises;
 mod refusals;
 mod servers;
 mod sink;

@@ -1,0 +1,91 @@
+//! Group J, several Redis servers as one memory: a master that Sentinel replaces, a cluster that moves its slots.
+
+use crate::harness::Scope;
+use crate::harness::alerts::{kin, strangers};
+use crate::harness::case::{Case, SOON, count, unlimited};
+use crate::harness::deployment::{Deployment, Shape};
+use crate::harness::redises::{Sharded, Watched};
+use crate::harness::wait::until_ok;
+use serde_json::Value;
+
+async fn stages(scenario: &str, url: &str) -> (Case, Deployment) {
+    let scope = Scope::new(scenario);
+    let mut setting = scope.setting(unlimited());
+    url.clone_into(&mut setting.redis);
+    let stages = Deployment::of(scope, setting, Shape { ingest: 1, work: 2, sink: 1 }).await;
+    (Case::of(scenario, &["shop"], &stages).await, stages)
+}
+
+async fn told(case: &Case, own: usize, each: u64, storm: u64) -> Vec<Value> {
+    let fits = |seen: &[Value]| {
+        let (storms, others): (Vec<&Value>, Vec<&Value>) =
+            seen.iter().partition(|object| object["spec"]["isStorm"] == true);
+        others.len() == own
+            && others.into_iter().all(|object| count(object) == each)
+            && storms.into_iter().map(count).collect::<Vec<_>>() == [storm]
+    };
+    case.until("shop", &format!("{own} objects that count {each}, a storm of {storm}"), fits).await
+}
+
+async fn judge_is(stages: &Deployment, ready: bool) {
+    until_ok(SOON, "the judge's readiness", async || {
+        let page = stages.works[0].page("/readyz").await;
+        if (page.status == 200) == ready { Ok(()) } else { Err(page.text()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn j08_a_promoted_replica_is_found_and_nothing_is_miscounted() {
+    let mut redis = Watched::start().await;
+    let (case, stages) = stages("j08", &redis.url).await;
+    let (own, storm) = (strangers("Own", &case.namespace("shop"), 50), kin("Storm", &case.namespace("shop"), 15));
+    case.post(&[&own[..], &storm].concat()).await;
+    told(&case, 50, 1, 15).await;
+    redis.servers[0].kill();
+    case.post(&[&own[..], &storm].concat()).await;
+    redis.promoted(1).await;
+    case.post(&[&own[..], &storm].concat()).await;
+    told(&case, 50, 3, 45).await;
+    redis.servers[1].kill(); // nobody is left
+    case.post(&own).await;
+    judge_is(&stages, false).await;
+    redis.servers[1].restart().await; // empty
+    told(&case, 50, 4, 45).await;
+    judge_is(&stages, true).await;
+    case.settled().await;
+    told(&case, 50, 4, 45).await;
+}
+
+#[tokio::test]
+async fn j10_a_cluster_moves_its_slots_and_loses_a_master_and_nothing_is_miscounted() {
+    let mut redis = Sharded::start().await;
+    let (case, stages) = stages("j10", &redis.url).await;
+    let (own, storm) = (strangers("Own", &case.namespace("shop"), 60), kin("Storm", &case.namespace("shop"), 15));
+    case.post(&[&own[..], &storm].concat()).await;
+    told(&case, 60, 1, 15).await;
+    let (from, to, any) = (redis.id(0).await, redis.id(1).await, format!("127.0.0.1:{}", redis.ports[0]));
+    for slots in ["3000", "2461"] {
+        redis.cluster(&[
+            "reshard",
+            &any,
+            "--cluster-from",
+            &from,
+            "--cluster-to",
+            &to,
+            "--cluster-slots",
+            slots,
+            "--cluster-yes",
+        ]);
+        case.post(&[&own[..], &storm].concat()).await;
+    }
+    told(&case, 60, 3, 45).await;
+    redis.servers[1].kill();
+    case.post(&[&own[..], &storm].concat()).await;
+    redis.servers[1].restart().await; // empty
+    redis.whole().await;
+    told(&case, 60, 4, 60).await;
+    judge_is(&stages, true).await;
+    case.post(&[&own[..], &storm].concat()).await;
+    told(&case, 60, 5, 75).await;
+}
