@@ -23,8 +23,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// Marks outlive any pause that a deployment could take without losing what they vouch for.
 const KEEP: Duration = Duration::from_hours(24);
-/// How often the topic is asked for its number of partitions.
-const RECOUNT: Duration = Duration::from_secs(10);
+/// How often the topic is asked for its number of partitions: before any of our producers knows of new ones.
+const RECOUNT: Duration = Duration::from_secs(3);
 
 /// What the clock keeps between two ticks.
 #[derive(Debug)]
@@ -172,7 +172,8 @@ impl<M: Memory> Clock<M> {
     async fn to_the_end(&self, partition: i32, next: Option<i64>, wall: EventTime) -> Option<EventTime> {
         let asked = Instant::now();
         let (begin, end) = self.offsets.ends(partition).await.ok()?;
-        let next = match next {
+        let beyond = self.offsets.beyond(partition, next);
+        let next = match next.max(beyond) {
             Some(next) => next,
             // nothing was handed to us yet, and what retention took is not handed to anybody
             None => self.offsets.committed(partition).await.ok()?.unwrap_or(begin).max(begin),
