@@ -100,6 +100,16 @@ async fn k19_a_frozen_broker_fills_the_queue_to_its_limit_and_no_further() {
     }
 }
 
+/// A request that waits for the last byte of its body.
+async fn all_but_the_last_byte(address: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("the door listens");
+    let head =
+        format!("POST {PROMETHEUS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.expect("the head is taken");
+    stream.write_all(&body.as_bytes()[..body.len() - 1]).await.expect("nobody is hung up on");
+    stream
+}
+
 #[tokio::test]
 async fn m08_bodies_under_way_weigh_no_more_than_they_may() {
     let scope = Scope::new("m08b");
@@ -111,14 +121,7 @@ async fn m08_bodies_under_way_weigh_no_more_than_they_may() {
     let part = body.len() - 1;
     let mut held = Vec::new();
     for _ in 0..100 {
-        let mut stream = TcpStream::connect(&door.address).await.expect("the door listens");
-        let head = format!(
-            "POST {PROMETHEUS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.expect("the head is taken");
-        stream.write_all(&body.as_bytes()[..part]).await.expect("nobody is hung up on");
-        held.push(stream);
+        held.push(all_but_the_last_byte(&door.address, &body).await);
     }
     until_eq(SOON, "all to be under way", 100.0, async || in_flight(&door).await).await;
     let bytes = async || door.metric("breakwater_ingest_body_bytes", &[]).await;

@@ -10,7 +10,7 @@ use crate::harness::servers::OwnRedis;
 use crate::harness::wait::{until, until_eq, until_ok};
 use crate::harness::{PARTITIONS, Scope};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -99,11 +99,16 @@ async fn k04_judges_come_and_go_under_load_and_in_the_middle_of_a_storm() {
 }
 
 /// What the group of judges has committed never falls behind what it had.
-async fn no_commit_fell(case: &Case, before: &std::collections::BTreeMap<i32, i64>) {
+async fn no_commit_fell(case: &Case, before: &BTreeMap<i32, i64>) {
     let now = case.kafka.committed(&case.groups[0], &case.alerts).await;
     for (partition, offset) in before {
         assert!(now.get(partition).is_some_and(|now| now >= offset), "{partition}: {before:?}, then {now:?}");
     }
+}
+
+/// What the objects shall do, by name.
+fn specs(seen: &[Value]) -> Vec<(String, Value)> {
+    seen.iter().map(|object| (name(object).to_owned(), object["spec"].clone())).collect()
 }
 
 #[tokio::test]
@@ -116,13 +121,11 @@ async fn k05_a_judge_that_sleeps_through_its_session_changes_nothing_when_it_wak
     let case = Case::of("k05", &["shop"], &stages).await;
     let watch = case.record("shop").await;
     let shop = case.namespace("shop");
-    let (singles, storm) = (strangers("Held", &shop, 30), kin("Storm", &shop, 12));
-    let first = || case.post(&singles);
-    first().await;
-    case.post(&storm).await;
+    case.post(&strangers("Held", &shop, 30)).await;
+    case.post(&kin("Storm", &shop, 12)).await;
     // it has all of them in hand, decided nothing, and falls asleep
-    let waiting = async || stages.works[0].metric("breakwater_work_records_waiting", &[]).await;
-    until_eq(SOON, "all to wait for their hold", 42.0, waiting).await;
+    let waiting = async |judge: &Product| judge.metric("breakwater_work_records_waiting", &[]).await;
+    until_eq(SOON, "all to wait for their hold", 42.0, async || waiting(&stages.works[0]).await).await;
     assert!(case.kube.list(&shop).await.is_empty());
     let sleeper = stages.works.remove(0);
     sleeper.process.stop();
@@ -134,36 +137,44 @@ async fn k05_a_judge_that_sleeps_through_its_session_changes_nothing_when_it_wak
     // awake: what it holds was due long ago, and is another's
     sleeper.process.cont();
     share(&[&sleeper, &stages.works[0]], PARTITIONS).await;
-    until_eq(SOON, "it to let go of what it held", 0.0, async || {
-        sleeper.metric("breakwater_work_records_waiting", &[]).await
-    })
-    .await;
+    until_eq(SOON, "it to let go of what it held", 0.0, async || waiting(&sleeper).await).await;
     no_commit_fell(&case, &committed).await;
     case.settled().await;
-    let after = whole(&case, 30, 1, 12).await;
-    let specs = |seen: &[Value]| -> Vec<(String, Value)> {
-        seen.iter().map(|object| (name(object).to_owned(), object["spec"].clone())).collect()
-    };
-    assert_eq!(specs(&before), specs(&after));
-    // and again under load, each in its turn: late claims and late drafts, of what others have counted meanwhile
-    let judges = [sleeper, stages.works.remove(0)];
-    let (promised, ()) = under_load(&case, &singles, async {
-        for (sleeping, awake) in [(0, 1), (1, 0)] {
+    assert_eq!(specs(&before), specs(&whole(&case, 30, 1, 12).await));
+    assert_eq!(watch.names().len(), 31, "and no other at any time");
+    assert!(sleeper.stop().await.success());
+}
+
+#[tokio::test]
+async fn k05_judges_that_sleep_in_turn_under_load_count_each_firing_once() {
+    let (_, mut stages) = Case::own("k05l", &[], unlimited(), Shape::NONE).await;
+    stages.kafka_properties(SHORT_SESSIONS);
+    stages.add(Shape { work: 2, ..Shape::ONE }).await;
+    let case = Case::of("k05l", &["shop"], &stages).await;
+    let watch = case.record("shop").await;
+    let shop = case.namespace("shop");
+    let judges = &stages.works;
+    case.post(&kin("Storm", &shop, 12)).await;
+    let (promised, committed) = under_load(&case, &strangers("Load", &shop, 30), async {
+        let mut committed = BTreeMap::new();
+        for (sleeping, awake) in [(0, 1), (1, 0), (0, 1)] {
+            share(&[&judges[0], &judges[1]], PARTITIONS).await;
             judges[sleeping].process.stop();
             share(&[&judges[awake]], PARTITIONS).await;
+            no_commit_fell(&case, &committed).await;
+            committed = case.kafka.committed(&case.groups[0], &case.alerts).await;
             judges[sleeping].process.cont();
-            share(&[&judges[0], &judges[1]], PARTITIONS).await;
         }
+        share(&[&judges[0], &judges[1]], PARTITIONS).await;
+        committed
     })
     .await;
-    whole(&case, 30, 1 + promised, 12).await;
+    whole(&case, 30, promised, 12).await;
     case.settled().await;
-    whole(&case, 30, 1 + promised, 12).await;
+    whole(&case, 30, promised, 12).await;
     no_commit_fell(&case, &committed).await;
     assert_eq!(watch.names().len(), 31, "and no other at any time");
-    for judge in judges {
-        assert!(judge.stop().await.success());
-    }
+    stages.stop().await;
 }
 
 #[tokio::test]

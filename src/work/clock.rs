@@ -62,7 +62,8 @@ impl<M: Memory> Clock<M> {
         let complaint = Complaint::new("the watermark stands still");
         let mut recount = Instant::now();
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-            if self.partitions == 0 || recount.elapsed() > RECOUNT {
+            let unknown = self.reach.ours().keys().any(|partition| *partition >= self.partitions);
+            if self.partitions == 0 || unknown || recount.elapsed() > RECOUNT {
                 recount = Instant::now();
                 match self.offsets.partitions().await {
                     Ok(partitions) => {
