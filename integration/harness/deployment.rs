@@ -93,8 +93,12 @@ impl Deployment {
 
     /// Members that die are noticed within a second, not within ten: for tests that kill.
     pub fn notice_death_quickly(&mut self) {
+        self.kafka_properties("session.timeout.ms=1500\nheartbeat.interval.ms=300\n");
+    }
+
+    /// Gives the judges and the ways out that are yet to be started a file of properties for Kafka's client.
+    pub fn kafka_properties(&mut self, properties: &str) {
         let file = self.scope.path("kafka.properties");
-        let properties = "session.timeout.ms=1500\nheartbeat.interval.ms=300\n";
         std::fs::write(&file, properties).expect("the test's folder can be written");
         for setting in [&mut self.work, &mut self.sink] {
             let told = ("BREAKWATER_KAFKA_PROPERTIES".to_owned(), file.display().to_string());

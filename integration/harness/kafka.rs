@@ -9,10 +9,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -190,6 +190,40 @@ impl Kafka {
     pub async fn lag(&self, group: &str, topic: &str) -> i64 {
         let committed = self.committed(group, topic).await;
         self.ends(topic).await.iter().map(|(p, end)| end - committed.get(p).copied().unwrap_or(0)).sum()
+    }
+
+    /// The state of a group as its coordinator tells it, and the ids of its members.
+    pub async fn members(&self, group: &str) -> (String, BTreeSet<String>) {
+        let (asker, group) = (self.consumer("harness-reader"), group.to_owned());
+        blocking(move || {
+            let told = asker.fetch_group_list(Some(&group), PATIENCE).expect("the broker answers");
+            let group = told.groups().first().expect("an answer about the group");
+            (group.state().to_owned(), group.members().iter().map(|member| member.id().to_owned()).collect())
+        })
+        .await
+    }
+
+    /// Sends these values in a transaction, which ends the partition with a mark that is no record.
+    pub async fn transact(&self, topic: &str, partition: i32, values: &[&[u8]], commit: bool) {
+        let mut config = self.config();
+        config.set("transactional.id", format!("harness-{:08x}", fastrand::u32(..)));
+        let producer: FutureProducer = config.create().expect("these settings are valid");
+        let sender = producer.clone();
+        blocking(move || {
+            sender.init_transactions(PATIENCE).and_then(|()| sender.begin_transaction()).expect("a transaction begins");
+        })
+        .await;
+        let records =
+            values.iter().map(|value| FutureRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value));
+        for sent in join_all(records.map(|record| producer.send(record, PATIENCE))).await {
+            sent.expect("acknowledged");
+        }
+        blocking(move || {
+            let ended =
+                if commit { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) };
+            ended.expect("the transaction ends");
+        })
+        .await;
     }
 
     /// Forgets a group that has no member: it begins again at the start of the log.

@@ -199,7 +199,7 @@ async fn m05_told_to_stop_while_kafka_is_away() {
     });
     let ended = std::time::Instant::now();
     drop(waits);
-    hurried.process.exit(Duration::from_secs(2)).await;
+    assert_eq!(hurried.process.exit(Duration::from_secs(2)).await.code(), Some(143));
     assert!(ended.elapsed() < Duration::from_secs(2), "a second signal ends it at once");
     own.server.cont();
 }

@@ -197,7 +197,7 @@ pub(super) fn add_work<M: Memory + Clone + std::fmt::Debug>(
             None => return Ok(()),
             Some(demanded) => demanded?,
         }
-        clock.met();
+        consumer.tell(clock);
         Ok(consumer.run(stop, drained).await?)
     });
     Ok(())
@@ -233,6 +233,7 @@ pub(super) fn add_sink<O: Objects>(
     let metrics = SinkMetrics::register(&mut house.registry);
     let producer = house.keep(Producer::new(settings, ACKNOWLEDGED_WITHIN)?);
     add_probe(house, settings, names(pipeline), &health);
+    consumer.tell(health.condition("assignment"));
     let sink = Sink {
         objects,
         rules: desk::Rules::of(pipeline, fallback_namespace),

@@ -14,6 +14,7 @@ use crate::{
         prometheus::{self, Webhook},
         record::{self, AlertError, Identity},
     },
+    crash,
     kafka::{
         KafkaError, Outgoing, carrier,
         dead_letter::{DeadLetter, Origin},
@@ -73,6 +74,7 @@ struct Bad {
 pub(super) async fn accept(door: &Door, rules: &Rules, received: Received) -> Result<Accepted, Refused> {
     let Sorted { good, mut bad, truncated, common } = sort(rules, &received)?;
     let alerts = publish(door, &rules.alerts, good, &mut bad).await?;
+    crash::point("ingest-acknowledged");
     let letters: Vec<_> = bad.iter().map(|bad| letter(bad, &common, &received)).collect();
     set_aside(door, &rules.dead_letters, &letters).await?;
     UNACKNOWLEDGED.settle();
@@ -231,6 +233,7 @@ mod tests {
             max_alert: 1_000,
             max_nesting: 16,
             concurrency: 4,
+            max_bodies: 100_000,
             rate_per_second: 100,
             burst: 100,
             timeout: std::time::Duration::from_secs(1),

@@ -78,6 +78,9 @@ pub(super) enum Refused {
     /// As many requests as allowed are under way.
     #[error("too many requests are under way; try again")]
     Full,
+    /// The bodies under way weigh as much as they may.
+    #[error("the requests under way are as large as they may be together; try again")]
+    Crowded,
     /// One address sends faster than allowed.
     #[error("this client sends more requests than it may; try again")]
     TooFast,
@@ -99,7 +102,7 @@ impl Refused {
             Self::NoRoute => (StatusCode::NOT_FOUND, None),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, None),
-            Self::Full | Self::TooFast => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
+            Self::Full | Self::Crowded | Self::TooFast => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
             Self::Unacknowledged => (StatusCode::SERVICE_UNAVAILABLE, Some(5)),
             Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, None),
         }

@@ -26,6 +26,7 @@ use super::{
     Door, Rules,
     accept::{Received, accept},
     answer::{Accepted, Refused},
+    gate::Held,
     request,
 };
 use crate::{
@@ -87,7 +88,8 @@ async fn signal(door: &Door, source: Source, route: &'static str, request: Reque
     let at = EventTime(jiff::Timestamp::now().as_millisecond());
     let (whole, begun) = (rules.policy.timeout, tokio::time::Instant::now());
     let trace = trace(&request);
-    let body = tokio::time::timeout(whole / 2, body(request.into_body(), rules.policy.max_body))
+    let mut held = standing.gate.hold(&door.0.metrics);
+    let body = tokio::time::timeout(whole / 2, body(request.into_body(), rules.policy.max_body, &mut held))
         .await
         .unwrap_or(Err(Refused::Slow))?;
     let _place = standing.gate.enter()?;
@@ -101,17 +103,28 @@ fn trace(request: &Request) -> Context {
     if here.span().span_context().is_valid() { here } else { carrier::extract(&request::trace(request.headers())) }
 }
 
-async fn body(body: Body, limit: usize) -> Result<Bytes, Refused> {
+/// The whole body. One that finds no room is read to its end all the same and thrown away as it comes: who hears the
+/// answer only after having sent all must hear it too.
+async fn body(body: Body, limit: usize, held: &mut Held) -> Result<Bytes, Refused> {
     let mut pieces = body.into_data_stream();
-    let mut whole = BytesMut::new();
+    let (mut whole, mut length, mut room) = (BytesMut::new(), 0, Ok(()));
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| Refused::Unreadable("the body broke off, or is no valid gzip".to_owned()))?;
-        if whole.len() + piece.len() > limit {
+        length += piece.len();
+        if length > limit {
             return Err(Refused::TooLarge { limit });
         }
-        whole.extend_from_slice(&piece);
+        if room.is_ok() {
+            room = held.more(piece.len());
+        }
+        if room.is_ok() {
+            whole.extend_from_slice(&piece);
+        } else if !whole.is_empty() {
+            whole = BytesMut::new();
+            held.let_go();
+        }
     }
-    Ok(whole.freeze())
+    room.map(|()| whole.freeze())
 }
 
 /// Lets a request in, if there is room and its form is one that the door reads. Its body was not looked at yet.

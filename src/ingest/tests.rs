@@ -35,6 +35,7 @@ fn policy() -> IngestPolicy {
         max_alert: 50_000,
         max_nesting: 32,
         concurrency: 64,
+        max_bodies: 10 << 20,
         rate_per_second: 10_000,
         burst: 10_000,
         timeout: Duration::from_secs(10),
@@ -392,6 +393,20 @@ async fn m08_above_the_limits_is_503_with_retry_after_and_never_429() {
     let answer = send(&router, request(PROMETHEUS).body(Body::from("{}")).unwrap()).await;
     answer.is_problem(503, "more requests than it may");
     assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn m08_bodies_that_are_too_heavy_together_are_503_with_retry_after() {
+    let router = alone(IngestPolicy { max_bodies: 100, ..policy() });
+    let half = futures::stream::iter([Ok::<_, Infallible>(vec![b' '; 90])]);
+    let slow = Body::from_stream(futures::StreamExt::chain(half, futures::stream::pending()));
+    let mut inside = Box::pin(router.clone().oneshot(request(PROMETHEUS).body(slow).unwrap()));
+    assert!(futures::poll!(&mut inside).is_pending());
+    let answer = send(&router, request(PROMETHEUS).body(Body::from("[".repeat(11))).unwrap()).await;
+    answer.is_problem(503, "as large as they may be together");
+    assert_eq!(answer.headers["retry-after"], "1");
+    drop(inside);
+    send(&router, request(PROMETHEUS).body(Body::from("[".repeat(11))).unwrap()).await.is_problem(400, "");
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,8 @@ pub struct IngestPolicy {
     pub max_nesting: usize,
     /// Requests under way at once.
     pub concurrency: usize,
+    /// Bytes of all bodies that are held at once.
+    pub max_bodies: usize,
     /// Requests a second from one client address.
     pub rate_per_second: u32,
     /// How many of them at once.
@@ -39,6 +41,7 @@ impl Default for IngestPolicy {
             max_alert: 384 * KIB,
             max_nesting: 64,
             concurrency: 128,
+            max_bodies: 128 * MIB,
             rate_per_second: 10_000,
             burst: 10_000,
             timeout: Duration::from_secs(10),
@@ -62,8 +65,10 @@ pub(super) struct RawIngest {
     max_alert: Option<Written<Size>>,
     /// Nested arrays and objects, 8 to 100. Default: 64.
     max_nesting: Option<Written<Count>>,
-    /// Requests under way at once, 1 to 10000. Times `max_body`, it is the memory that the door may take. Default: 128.
+    /// Requests under way at once, 1 to 10000. Default: 128.
     concurrency: Option<Written<Count>>,
+    /// Size of all bodies that are held at once, those that still arrive included, 1MiB to 2GiB. Default: 128MiB.
+    max_bodies: Option<Written<Size>>,
     /// Requests a second from one client address, 1 to 1000000. Default: 10000.
     rate_per_second: Option<Written<Count>>,
     /// How many of them at once, 1 to 1000000. Default: 10000.
@@ -89,6 +94,7 @@ pub(super) fn check(raw: &RawIngest, reading: &mut Reading<'_>) -> IngestPolicy 
         max_alert: reading.size("ingest.max_alert", &raw.max_alert, shipped.max_alert, KIB..=512 * KIB),
         max_nesting,
         concurrency,
+        max_bodies: reading.size("ingest.max_bodies", &raw.max_bodies, shipped.max_bodies, MIB..=2048 * MIB),
         rate_per_second: rate,
         burst: reading.count("ingest.burst", &raw.burst, shipped.burst, 1..=1_000_000),
         timeout: reading.span("ingest.timeout", &raw.timeout, shipped.timeout, Duration::from_secs(1)..=minute),
@@ -96,6 +102,11 @@ pub(super) fn check(raw: &RawIngest, reading: &mut Reading<'_>) -> IngestPolicy 
     if checked.max_alert > checked.max_body {
         let place = raw.max_body.as_ref().or(raw.max_alert.as_ref()).map(Written::place);
         let text = "ingest.max_body must be at least ingest.max_alert: a webhook holds an alert";
+        reading.fault(place, text, "raise the one or lower the other");
+    }
+    if checked.max_body > checked.max_bodies {
+        let place = raw.max_bodies.as_ref().or(raw.max_body.as_ref()).map(Written::place);
+        let text = "ingest.max_bodies must be at least ingest.max_body: a body that is taken must find room";
         reading.fault(place, text, "raise the one or lower the other");
     }
     checked

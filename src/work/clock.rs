@@ -31,8 +31,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// Marks outlive any pause that a deployment could take without losing what they vouch for.
 const KEEP: Duration = Duration::from_hours(24);
-/// How often the topic is asked for its number of partitions.
-const RECOUNT: Duration = Duration::from_secs(10);
+/// How often the topic is asked for its number of partitions: before any of our producers knows of new ones.
+const RECOUNT: Duration = Duration::from_secs(3);
 
 /// What the clock keeps between two ticks.
 #[derive(Debug)]
@@ -72,7 +72,8 @@ impl<M: Memory> Clock<M> {
         let complaint = Complaint::new("the watermark stands still");
         let mut recount = Instant::now();
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-            if self.partitions == 0 || recount.elapsed() > RECOUNT {
+            let unknown = self.reach.ours().keys().any(|partition| *partition >= self.partitions);
+            if self.partitions == 0 || unknown || recount.elapsed() > RECOUNT {
                 recount = Instant::now();
                 match self.offsets.partitions().await {
                     Ok(partitions) => {
@@ -211,7 +212,8 @@ impl<M: Memory> Clock<M> {
     async fn to_the_end(&self, partition: i32, next: Option<i64>, wall: EventTime) -> Option<EventTime> {
         let asked = Instant::now();
         let (begin, end) = self.offsets.ends(partition).await.ok()?;
-        let next = match next {
+        let beyond = self.offsets.beyond(partition, next);
+        let next = match next.max(beyond) {
             Some(next) => next,
             // nothing was handed to us yet, and what retention took is not handed to anybody
             None => self.offsets.committed(partition).await.ok()?.unwrap_or(begin).max(begin),

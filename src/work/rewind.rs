@@ -106,8 +106,9 @@ impl<M: Memory + Clone> Desk<M> {
 
     /// Everything that was read before is in memory again: from now on it vouches for it.
     pub(super) async fn arrive(&mut self) -> Result<(), Halt> {
-        let applied = self.handed.map_or(i64::MIN, |(next, _)| next);
-        if self.back.is_some_and(|back| applied < back) {
+        let applied = self.handed.map(|(next, _)| next);
+        let beyond = self.stage.offsets.beyond(self.number, applied); // where no record lies, none will come
+        if self.back.is_some_and(|back| applied.max(beyond) < Some(back)) {
             return Ok(());
         }
         self.back = None;
@@ -121,9 +122,10 @@ impl<M: Memory + Clone> Desk<M> {
         let epoch = *self.stage.reach.epoch().borrow();
         self.patiently(|| self.bench.memory.renew()).await?;
         self.epoch = epoch;
-        if self.back.is_none() {
-            self.stage.reach.whole(self.number, self.assignment, epoch);
+        if self.back.is_some() {
+            return self.arrive().await;
         }
+        self.stage.reach.whole(self.number, self.assignment, epoch);
         Ok(())
     }
 

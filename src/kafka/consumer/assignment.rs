@@ -3,6 +3,7 @@
 //! Each partition has a queue of its own in the client (`Q`), and a record is taken from it only once its reader has
 //! room. So a slow reader fills its own queue, the client stops fetching that partition alone, and nothing that was
 //! fetched is thrown away. A partition that is revoked is cancelled within the event, before anyone else can own it.
+//! One whose offsets fall is another log under the same name (the topic was made anew, or cut back): it is given anew.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,6 +21,8 @@ pub(super) enum Event<Q> {
     Assigned(Vec<(i32, Q)>),
     /// These were taken away.
     Revoked(Vec<i32>),
+    /// The partitions whose offsets fell are given anew.
+    BegunAgain,
     /// Nothing new is to be handed out any more; what is ours remains ours.
     Stopped,
     /// All of it is given back.
@@ -32,6 +35,10 @@ struct Slot<Q> {
     records: mpsc::Sender<Record>,
     revoked: CancellationToken,
     full: bool,
+    /// The offset after the last record that was handed over, if one was.
+    next: Option<i64>,
+    /// A record that lies before it.
+    fallen: Option<Record>,
 }
 
 /// What came of a round over all partitions.
@@ -43,6 +50,8 @@ pub(super) struct Round {
     pub(super) more: bool,
     /// Whether a reader has no room.
     pub(super) full: bool,
+    /// Whether the offsets of a partition fell: [`Event::BegunAgain`] is due.
+    pub(super) fallen: bool,
 }
 
 /// The partitions of ours. Memory: `capacity` records each, beside the client's queues.
@@ -70,6 +79,7 @@ impl<Q> Assignment<Q> {
         match event {
             Event::Assigned(added) => self.assigned(added),
             Event::Revoked(numbers) => self.revoked(&numbers),
+            Event::BegunAgain => self.begun_again(),
             Event::Stopped => {
                 self.stopped = true;
                 self.unannounced.clear();
@@ -85,7 +95,7 @@ impl<Q> Assignment<Q> {
     pub(super) fn again(&mut self, number: i32) -> Option<mpsc::Receiver<Record>> {
         let slot = self.slots.get_mut(&number)?;
         let (sender, records) = mpsc::channel(self.capacity);
-        slot.records = sender;
+        (slot.records, slot.next, slot.fallen) = (sender, None, None);
         Some(records)
     }
 
@@ -107,24 +117,54 @@ impl<Q> Assignment<Q> {
             round.taken += taken;
             round.more |= taken == TURN;
             round.full |= slot.full;
+            round.fallen |= slot.fallen.is_some();
         }
         round
     }
 
     fn assigned(&mut self, added: Vec<(i32, Q)>) {
         for (number, queue) in added {
-            let (sender, records) = mpsc::channel(self.capacity);
-            let revoked = CancellationToken::new();
-            if !self.stopped {
-                let token = revoked.clone();
-                self.unannounced.push_back(Partition { number, records, revoked: token });
-            }
-            let slot = Slot { queue, records: sender, revoked, full: false };
+            let (records, revoked) = self.give(number);
+            let slot = Slot { queue, records, revoked, full: false, next: None, fallen: None };
             if let Some(before) = self.slots.insert(number, slot) {
                 before.revoked.cancel(); // lost and won back without a word in between
             }
         }
         self.announce();
+    }
+
+    /// The two ends that we keep of a partition that is to be announced.
+    fn give(&mut self, number: i32) -> (mpsc::Sender<Record>, CancellationToken) {
+        let (sender, records) = mpsc::channel(self.capacity);
+        let revoked = CancellationToken::new();
+        if !self.stopped {
+            let token = revoked.clone();
+            self.unannounced.push_back(Partition { number, records, revoked: token });
+        }
+        (sender, revoked)
+    }
+
+    fn begun_again(&mut self) {
+        let fallen: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.fallen.is_some()).map(|(n, _)| *n).collect();
+        for number in fallen {
+            let (records, revoked) = self.give(number);
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.revoked.cancel();
+                (slot.records, slot.revoked, slot.next) = (records, revoked, None);
+            }
+        }
+        self.unannounced.retain(|partition| !partition.revoked.is_cancelled());
+        self.announce();
+    }
+
+    /// Partitions of which nothing was handed over yet.
+    pub(super) fn fresh(&self) -> impl Iterator<Item = i32> + '_ {
+        self.slots.iter().filter(|(_, slot)| slot.next.is_none()).map(|(number, _)| *number)
+    }
+
+    /// For each partition the offset after the last record that was handed over, if one was.
+    pub(super) fn handed(&self) -> BTreeMap<i32, Option<i64>> {
+        self.slots.iter().map(|(number, slot)| (*number, slot.next)).collect()
     }
 
     fn revoked(&mut self, numbers: &[i32]) {
@@ -158,8 +198,15 @@ impl<Q> Slot<Q> {
                 return taken;
             };
             self.full = false;
-            match poll(&self.queue) {
-                Some(record) => room.send(record),
+            match self.fallen.take().or_else(|| poll(&self.queue)) {
+                Some(record) if self.next.is_some_and(|next| record.position.offset < next) => {
+                    self.fallen = Some(record);
+                    return taken;
+                }
+                Some(record) => {
+                    self.next = Some(record.position.offset + 1);
+                    room.send(record);
+                }
                 None => return taken,
             }
         }
@@ -202,7 +249,7 @@ mod tests {
         let (mut assignment, mut partitions) = assignment(4);
         assignment.on(Event::Assigned(vec![(0, queue(0..3)), (1, queue(0..0))]));
         let mut first = partitions.try_recv().expect("it is announced");
-        assert_eq!(assignment.round(next), Round { taken: 3, more: false, full: false });
+        assert_eq!(assignment.round(next), Round { taken: 3, ..Round::default() });
         assert_eq!((first.number, offsets(&mut first)), (0, vec![0, 1, 2]));
         assert_eq!(partitions.try_recv().map(|second| second.number), Ok(1));
         assert!(partitions.try_recv().is_err());
@@ -213,7 +260,7 @@ mod tests {
         let (mut assignment, mut partitions) = assignment(2);
         assignment.on(Event::Assigned(vec![(0, queue(0..5)), (1, queue(7..8))]));
         let (mut slow, mut quick) = (partitions.try_recv().expect("0"), partitions.try_recv().expect("1"));
-        assert_eq!(assignment.round(next), Round { taken: 3, more: false, full: true });
+        assert_eq!(assignment.round(next), Round { taken: 3, full: true, ..Round::default() });
         assert_eq!((offsets(&mut quick), assignment.count()), (vec![7], (2, 1)));
         assert_eq!(assignment.round(next).taken, 0);
         assert_eq!(offsets(&mut slow), [0, 1]);
@@ -225,7 +272,7 @@ mod tests {
     fn a_long_queue_takes_turns() {
         let (mut assignment, _partitions) = assignment(10_000);
         assignment.on(Event::Assigned(vec![(0, queue(0..300)), (1, queue(0..1))]));
-        assert_eq!(assignment.round(next), Round { taken: TURN + 1, more: true, full: false });
+        assert_eq!(assignment.round(next), Round { taken: TURN + 1, more: true, ..Round::default() });
         assert_eq!(assignment.round(next).taken, 300 - TURN);
     }
 
@@ -241,6 +288,21 @@ mod tests {
         assignment.on(Event::Assigned(vec![(0, queue(0..9))]));
         let second = partitions.try_recv().expect("it is announced again");
         assert!(!second.revoked.is_cancelled() && first.revoked.is_cancelled());
+    }
+
+    #[test]
+    fn k15_a_partition_whose_offsets_fall_is_given_anew_and_no_record_is_lost() {
+        let (mut assignment, mut partitions) = assignment(9);
+        let log = RefCell::new(VecDeque::from([500, 501, 0, 1]));
+        assignment.on(Event::Assigned(vec![(0, log)]));
+        let mut former = partitions.try_recv().expect("it is announced");
+        assert_eq!(assignment.round(next), Round { taken: 2, fallen: true, ..Round::default() });
+        assert_eq!(offsets(&mut former), [500, 501]);
+        assignment.on(Event::BegunAgain);
+        assert!(former.revoked.is_cancelled());
+        let mut fresh = partitions.try_recv().expect("it is announced anew");
+        assert_eq!(assignment.round(next), Round { taken: 2, ..Round::default() });
+        assert_eq!((offsets(&mut fresh), fresh.revoked.is_cancelled()), (vec![0, 1], false));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use self::{
     reader::Reader,
 };
 use super::{KafkaError, Record, Settings, blocking};
-use crate::telemetry::metrics::KafkaMetrics;
+use crate::telemetry::{health::Condition, metrics::KafkaMetrics};
 
 /// How long polling rests if nothing wakes it,
 const CALM: Duration = Duration::from_millis(50);
@@ -48,8 +48,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "5"),                // how long a partition whose queue is full is let alone
     ("topic.metadata.refresh.interval.ms", "5000"), // how soon a topic that is made or grown is noticed
     ("allow.auto.create.topics", "false"),
-    ("socket.timeout.ms", "10000"), // bounds the commit at a revocation
-    ("statistics.interval.ms", "5000"),
+    ("socket.timeout.ms", "10000"),     // bounds the commit at a revocation
+    ("statistics.interval.ms", "1000"), // tells gaps at the end of a partition, for which decisions wait
 ];
 
 /// A partition that has become ours. Assigned again later, it is a new one with a new token.
@@ -89,6 +89,11 @@ impl Consumer {
         client.context().serve(&client);
         let offsets = Offsets { client: Arc::downgrade(&client), topic: Arc::clone(&topic) };
         Ok((Self { client, topic }, offsets, partitions))
+    }
+
+    /// Tells `condition` once the group has given us our share for the first time, be it empty.
+    pub fn tell(&self, condition: Condition) {
+        self.client.context().tell(condition);
     }
 
     /// Polls until told. After `stop` nothing new is handed out, while polling and heartbeats go on until `drained`;

@@ -47,7 +47,10 @@ impl Offsets {
             return Ok(false);
         }
         match client.store_offsets(&list) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                client.context().commit_first(&client, &list, partition);
+                Ok(true)
+            }
             Err(ClientError::StoreOffset(Code::State | Code::UnknownPartition)) => Ok(false),
             Err(error) => Err(KafkaError::of(&error, &self.topic)),
         }
@@ -56,6 +59,13 @@ impl Offsets {
     /// Both ends of a partition: the first offset that is kept, and the one that its next record will have.
     pub async fn ends(&self, partition: i32) -> Result<(i64, i64), KafkaError> {
         self.ask(move |client, topic| client.fetch_watermarks(topic, partition, PATIENCE)).await
+    }
+
+    /// Up to which offset a partition of ours holds no record after the one before `next` (none = before its first one
+    /// since it became ours): above `next` where marks of transactions end it. None if that is not known.
+    #[must_use]
+    pub fn beyond(&self, partition: i32, next: Option<i64>) -> Option<i64> {
+        self.client.upgrade()?.context().beyond(partition, next)
     }
 
     /// The group's committed offset of a partition, if it has one.

@@ -1,6 +1,7 @@
 //! What the client calls back, all of it on the polling thread: rebalances, log lines, errors, figures. Short, each.
 
 use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use rdkafka::{
     ClientContext, Offset, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, base_consumer::PartitionQueue},
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance, base_consumer::PartitionQueue},
     error::{KafkaError as ClientError, KafkaResult},
 };
 
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     kafka::context,
-    telemetry::{complaint::Complaint, metrics::KafkaMetrics},
+    telemetry::{complaint::Complaint, health::Condition, metrics::KafkaMetrics},
 };
 
 /// How long the polling thread waits for a seek, which is a word to the client's own thread.
@@ -44,6 +45,12 @@ pub(super) struct Reader {
     me: OnceLock<Weak<BaseConsumer<Reader>>>,
     /// What the polling thread is asked to read again.
     rewinds: Mutex<Vec<Rewind>>,
+    /// Partitions of which nothing was committed since they became ours.
+    fresh: Mutex<BTreeSet<i32>>,
+    /// What the last figures told of offsets without a record, and whether those before told the same.
+    gaps: Mutex<BTreeMap<i32, (Gap, bool)>>,
+    /// Told at the first assignment.
+    assigned: OnceLock<Condition>,
     metrics: KafkaMetrics,
     trouble: Complaint,
 }
@@ -65,6 +72,9 @@ impl Reader {
             fence: Mutex::default(),
             me: OnceLock::new(),
             rewinds: Mutex::default(),
+            fresh: Mutex::default(),
+            gaps: Mutex::default(),
+            assigned: OnceLock::new(),
             metrics: metrics.clone(),
             trouble: Complaint::new("records cannot be read, the kafka consumer tries on"),
         }
@@ -73,6 +83,12 @@ impl Reader {
     /// Tells it which consumer it serves.
     pub(super) fn serve(&self, consumer: &Arc<BaseConsumer<Self>>) {
         self.me.get_or_init(|| Arc::downgrade(consumer));
+    }
+
+    /// Tells it who waits for the first assignment.
+    pub(super) fn tell(&self, condition: Condition) {
+        condition.missing("the consumer group has not assigned any partitions yet");
+        self.assigned.get_or_init(|| condition);
     }
 
     /// Something went wrong that may pass by itself.
@@ -86,6 +102,11 @@ impl Reader {
         if round.taken > 0 {
             self.trouble.settle();
         }
+        if round.fallen {
+            tracing::warn!(topic = %self.topic, "the offsets of a partition fell, so its topic was made anew or cut back: \
+                what was in hand is let go, and it is read as a new one");
+            self.on(Event::BegunAgain);
+        }
         round
     }
 
@@ -94,6 +115,7 @@ impl Reader {
         let mut assignment = locked(&self.assignment);
         let fenced = self.fenced();
         assignment.on(event);
+        locked(&self.fresh).extend(assignment.fresh());
         drop(fenced);
         let (assigned, full) = assignment.count();
         self.metrics.partitions(assigned, full);
@@ -125,6 +147,42 @@ impl Reader {
         }
     }
 
+    /// Commits what is the first to be stored of a partition since it became ours; whoever calls holds the fence. The
+    /// client never commits less than what it found, and what it found may be of a log that is no more: it would be
+    /// where the next owner begins, and what lies before it in the new log would be skipped.
+    #[expect(clippy::disallowed_methods, reason = "the one place: fenced, and sent before any revocation is answered")]
+    pub(super) fn commit_first(&self, client: &BaseConsumer<Self>, list: &TopicPartitionList, partition: i32) {
+        if locked(&self.fresh).remove(&partition)
+            && let Err(error) = client.commit(list, CommitMode::Async)
+        {
+            tracing::debug!(%error, partition, "a first commit was refused, it is repeated with the next offset");
+            locked(&self.fresh).insert(partition);
+        }
+    }
+
+    /// Where a partition goes on after the record before `next` (none = after none of it was handed over yet): further
+    /// than `next` if nothing but marks of transactions, what they gave up, or what compaction took lies between.
+    pub(super) fn beyond(&self, partition: i32, next: Option<i64>) -> Option<i64> {
+        let gaps = locked(&self.gaps);
+        let (gap, twice) = gaps.get(&partition)?;
+        (*twice && gap.after == next).then_some(gap.to)
+    }
+
+    /// Notes what is fetched and handed over up to which offset. What lies there without ever having been handed over
+    /// is no record. Told twice, as the first figures may be those of an earlier assignment.
+    fn note_gaps(&self, figures: &HashMap<i32, rdkafka::statistics::Partition>) {
+        let handed = locked(&self.assignment).handed();
+        let mut gaps = locked(&self.gaps);
+        let before = std::mem::take(&mut *gaps);
+        for (number, after) in handed {
+            let told = figures.get(&number).filter(|told| told.fetchq_cnt == 0 && told.fetch_state == "active");
+            if let Some(told) = told {
+                let gap = Gap { after, to: told.next_offset };
+                gaps.insert(number, (gap, before.get(&number).is_some_and(|(before, _)| *before == gap)));
+            }
+        }
+    }
+
     /// While this is held, no partition is cancelled.
     pub(super) fn fenced(&self) -> MutexGuard<'_, ()> {
         locked(&self.fence)
@@ -144,6 +202,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// After the record before `after` there is none before `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gap {
+    after: Option<i64>,
+    to: i64,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -175,11 +240,15 @@ impl ConsumerContext for Reader {
             tracing::info!(topic = %self.topic, partitions = ?numbers(list), "partitions assigned");
             let split = std::mem::take(&mut *locked(&self.split));
             self.on(Event::Assigned(split));
+            if let Some(assigned) = self.assigned.get() {
+                assigned.met();
+            }
         }
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
         if let Err(error) = result {
+            locked(&self.fresh).extend(numbers(list));
             tracing::debug!(%error, "a commit was refused, it is repeated with the next one");
         }
     }
@@ -203,6 +272,7 @@ impl ClientContext for Reader {
         let Some(topic) = figures.topics.get(&*self.topic) else {
             return;
         };
+        self.note_gaps(&topic.partitions);
         let lags = topic.partitions.values().map(|partition| {
             if partition.consumer_lag_stored >= 0 { partition.consumer_lag_stored } else { partition.consumer_lag }
         });

@@ -16,6 +16,7 @@ pub struct IngestMetrics {
     truncated: Counter,
     requests: Tally,
     in_flight: Gauge,
+    bodies: Gauge,
 }
 
 impl IngestMetrics {
@@ -44,6 +45,8 @@ impl IngestMetrics {
                 "Requests by the code answered",
             ),
             in_flight: registry.gauge("breakwater_ingest_requests_in_flight", "Requests not yet answered"),
+            bodies: registry
+                .gauge("breakwater_ingest_body_bytes", "Size of all bodies that are held, whole or in part"),
         }
     }
 
@@ -71,6 +74,11 @@ impl IngestMetrics {
     #[must_use]
     pub fn begun(&self) -> InFlight {
         InFlight::new(&self.in_flight)
+    }
+
+    /// So many bytes of bodies are held, more or fewer than before.
+    pub fn bodies_moved(&self, by: i64) {
+        self.bodies.inc_by(by);
     }
 }
 
