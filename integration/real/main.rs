@@ -6,13 +6,19 @@ mod harness;
 #[path = "../sim/contract.rs"]
 mod contract;
 
+mod admission;
 mod alertmanager;
+mod apiserver;
 mod broker;
+mod budget;
 mod crash;
+mod credentials;
 mod dedup;
 mod deploy;
 mod doors;
+mod ends;
 mod events;
+mod halfway;
 mod health;
 mod hostile;
 mod identity;
@@ -27,3 +33,4 @@ mod refusals;
 mod servers;
 mod sink;
 mod storm;
+mod watching;
