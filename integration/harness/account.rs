@@ -43,7 +43,8 @@ impl Account {
     /// Mints a token that can be revoked.
     pub async fn token(&self, word: &str) -> Token {
         let secret = format!("{}-{word}", self.name);
-        let manifest = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": secret, "namespace": HOME } });
+        let manifest =
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": secret, "namespace": HOME } });
         self.kube.apply(&manifest, false).await.expect("a secret can be made");
         let bound = BoundObjectReference {
             api_version: Some("v1".to_owned()),

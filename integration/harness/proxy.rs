@@ -162,17 +162,21 @@ impl Proxy {
         seen.iter().filter(fits).cloned().collect()
     }
 
-    /// Between each two writes (all but GET) that came one after the other.
+    /// Between each two writes of objects that came one after the other.
     pub fn gaps(&self) -> Vec<Duration> {
-        let writes: Vec<Instant> = self.seen("", "").iter().filter(|s| s.method != "GET").map(|s| s.at).collect();
-        writes.windows(2).map(|two| two[1].duration_since(two[0])).collect()
+        self.writes().windows(2).map(|two| two[1].duration_since(two[0])).collect()
     }
 
-    /// The most writes (all but GET) that ever came within one span.
+    /// The most writes of objects that ever came within one span.
     pub fn busiest(&self, span: Duration) -> usize {
-        let writes: Vec<Instant> = self.seen("", "").iter().filter(|s| s.method != "GET").map(|s| s.at).collect();
+        let writes = self.writes();
         let within = |from: &Instant| writes.iter().filter(|at| *at >= from && at.duration_since(*from) < span).count();
         writes.iter().map(within).max().unwrap_or(0)
+    }
+
+    /// When each create and each update came; what a stage asks about its rights at its start is none.
+    fn writes(&self) -> Vec<Instant> {
+        self.seen("", "/remediationrequests").iter().filter(|one| one.method != "GET").map(|one| one.at).collect()
     }
 }
 
@@ -214,7 +218,8 @@ impl Desk {
     }
 
     async fn forward(&self, request: Request) -> Response {
-        let watches = request.uri().query().is_some_and(|query| query.contains("watch=")).then(|| self.cuts.subscribe());
+        let watches =
+            request.uri().query().is_some_and(|query| query.contains("watch=")).then(|| self.cuts.subscribe());
         let (head, body) = request.into_parts();
         let Ok(body) = to_bytes(body, 16 << 20).await else {
             return cut();

@@ -36,7 +36,8 @@ async fn i06_a_server_that_takes_one_write_at_a_time_gets_them_all_in_time() {
     stages.add(Shape { sink: 1, ..Shape::NONE }).await;
     case.counted("shop", 100, 1).await;
     case.settled().await;
-    let codes: Vec<u64> = asked_by(&own.audit, "breakwater-sink", "/remediationrequests").iter().map(|a| a.code).collect();
+    let codes: Vec<u64> =
+        asked_by(&own.audit, "breakwater-sink", "/remediationrequests").iter().map(|a| a.code).collect();
     assert!(codes.contains(&429), "the server was never too small: {codes:?}");
     assert!(codes.iter().all(|code| [200, 201, 429].contains(code)), "{codes:?}");
     assert_eq!(codes.iter().filter(|code| **code == 201).count(), 100);

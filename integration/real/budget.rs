@@ -1,7 +1,7 @@
 //! Group I on real servers: the budget of writes, kept through failures, among several sinks and through a takeover.
 
-use crate::harness::alerts::strangers;
-use crate::harness::case::{Case, SOON, unlimited};
+use crate::harness::alerts::{at_severity, strangers};
+use crate::harness::case::{Case, SOON, at_once};
 use crate::harness::deployment::{Deployment, Shape};
 use crate::harness::product::Product;
 use crate::harness::proxy::{Fault, Line, Proxy};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const SECOND: Duration = Duration::from_millis(950);
 
 async fn with_budget(scenario: &str, budget: u32) -> (Case, Deployment) {
-    let mut overlay = unlimited();
+    let mut overlay = at_once();
     overlay["sink"] = json!({ "writes_per_second": budget });
     let (_, mut stages) = Case::own(scenario, &[], overlay, Shape { sink: 0, ..Shape::ONE }).await;
     stages.notice_death_quickly();
@@ -121,4 +121,25 @@ async fn i22_each_sink_takes_the_share_of_its_partitions_and_a_takeover_never_ex
     let within = |from: &Instant| all.iter().filter(|at| *at >= from && at.duration_since(*from) < SECOND).count();
     let busiest = all.iter().map(within).max();
     assert!(busiest <= Some(20), "{busiest:?} calls of all sinks within a second");
+}
+
+#[tokio::test]
+async fn i23_what_is_urgent_overtakes_what_waits_and_no_update_goes_before_a_create() {
+    let (case, mut stages) = with_budget("i23", 5).await;
+    let (proxy, shop, prod) = (stages.through_proxy().await, case.namespace("shop"), case.namespace("prod"));
+    case.kube.namespace(&prod, json!({})).await;
+    let waiting: Vec<_> = strangers("Waits", &shop, 200).iter().map(|alert| at_severity(alert, "info")).collect();
+    case.post(&waiting).await;
+    until_eq(SOON, "200 drafts", 200, async || case.kafka.count(&case.remediations).await).await;
+    stages.add(Shape { sink: 1, ..Shape::NONE }).await;
+    let creates = || proxy.seen("POST", "/remediationrequests");
+    until(SOON, "the first creates", async || (creates().len() >= 5).then_some(())).await;
+    case.post(&[at_severity(&case.alert("Urgent", "prod", "p"), "critical")]).await;
+    until_eq(SOON, "its draft", 201, async || case.kafka.count(&case.remediations).await).await;
+    let before = creates().len();
+    let urgent = async || creates().iter().position(|one| one.path.contains(&prod));
+    let place = until(SOON, "its create", urgent).await;
+    assert!(place < before + 5, "it is create {place}, asked for after {before}");
+    assert_eq!(proxy.seen("PATCH", "/remediationrequests").len(), 0, "no update while a create waits");
+    assert_eq!(case.object("prod").await["spec"]["priority"], "P0");
 }

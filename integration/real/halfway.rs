@@ -1,5 +1,6 @@
 //! Group A on real servers: a webhook of which the broker took a part only.
 
+use crate::harness::Scope;
 use crate::harness::alerts::{strangers, webhook};
 use crate::harness::case::{Case, SOON, count, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
@@ -8,7 +9,6 @@ use crate::harness::pipeline::merge;
 use crate::harness::product::Product;
 use crate::harness::servers::TwoKafkas;
 use crate::harness::wait::until_ok;
-use crate::harness::Scope;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -30,12 +30,24 @@ async fn spread(alerts: Vec<Value>, each: usize, brokers: &TwoKafkas) -> [Vec<Va
     spread.map(|mut some| some.drain(..each).collect())
 }
 
+/// How many records the log has of each alert.
+async fn by_name(case: &Case) -> BTreeMap<String, u64> {
+    let mut records = BTreeMap::new();
+    for record in case.records().await {
+        *records.entry(record.json()["labels"]["alertname"].to_string()).or_default() += 1;
+    }
+    records
+}
+
 #[tokio::test]
 async fn a19_half_a_webhook_is_no_promise_and_its_repeat_is_counted_as_the_log_says() {
     let mut brokers = TwoKafkas::start().await;
     let scope = Scope::new("a19");
     let mut overlay = unlimited();
-    merge(&mut overlay, json!({ "ingest": { "timeout": "3s" }, "topics": { "partitions": 2 }, "dedup": { "shards": 2 } }));
+    merge(
+        &mut overlay,
+        json!({ "ingest": { "timeout": "3s" }, "topics": { "partitions": 2 }, "dedup": { "shards": 2 } }),
+    );
     let mut setting = scope.setting(overlay);
     setting.kafka.clone_from(&brokers.brokers);
     let kafka = Kafka::at(&brokers.brokers);
@@ -50,19 +62,16 @@ async fn a19_half_a_webhook_is_no_promise_and_its_repeat_is_counted_as_the_log_s
     let answer = stages.ingests[0].webhook(&body).await;
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.header("retry-after").and_then(|text| text.parse::<u32>().ok()).is_some_and(|seconds| seconds > 0));
+    brokers.second.restart().await;
     let taken: Vec<i32> = case.records().await.iter().map(|record| record.partition).collect();
     assert_eq!(taken, [0; 5], "five are in the log");
-    brokers.second.restart().await;
     until_ok(SOON, "the repeat to be taken", async || {
         let answer = stages.ingests[0].webhook(&body).await;
         if answer.status == 202 { Ok(()) } else { Err(answer.text()) }
     })
     .await;
     case.settled().await;
-    let mut records: BTreeMap<String, u64> = BTreeMap::new();
-    for record in case.records().await {
-        *records.entry(record.json()["labels"]["alertname"].to_string()).or_default() += 1;
-    }
+    let records = by_name(&case).await;
     assert_eq!(records.len(), 10);
     let fits = |seen: &[Value]| {
         let of = |object: &Value| (object["spec"]["signalName"].to_string(), count(object));
