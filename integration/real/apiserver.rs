@@ -94,12 +94,12 @@ fn resident(sink: &Product) -> u64 {
 async fn i18_a_slow_and_then_a_frozen_server_is_never_crowded_and_loses_nothing() {
     const BOUND: usize = 16;
     let own = OwnApi::start(&ApiPlan::default()).await;
-    let (case, mut stages) = Case::on_own_api("i18", &own, brisk(json!({ "timeout": "2s", "in_flight": BOUND }))).await;
+    let (case, mut stages) = Case::on_own_api("i18", &own, brisk(json!({ "timeout": "1s", "in_flight": BOUND }))).await;
     let proxy = stages.through_proxy().await;
     let shop = case.namespace("shop");
     // the first answers come after the deadline of a call, as a server's does that needs 10 s against the shipped one
     let line = |method, times, rest| Line { method, path: shop.clone(), times, fault: Fault::Late(rest) };
-    proxy.script(line("POST", 2 * BOUND, Duration::from_millis(2_500)));
+    proxy.script(line("POST", BOUND, Duration::from_millis(1_500)));
     proxy.script(line("POST", 4 * BOUND, Duration::from_millis(200)));
     let watch = case.record("shop").await;
     case.post(&strangers("Slow", &shop, 300)).await;
