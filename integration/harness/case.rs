@@ -6,6 +6,7 @@ use super::deployment::{Deployment, Shape};
 use super::http;
 use super::kafka::{Kafka, Record};
 use super::kube::{Kube, Recorder};
+use super::servers::OwnApi;
 use super::wait::until_ok;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -90,6 +91,16 @@ impl Case {
     pub async fn own(scenario: &str, namespaces: &[&str], overlay: Value, shape: Shape) -> (Self, Deployment) {
         let stages = Deployment::start(Scope::new(scenario), overlay, shape).await;
         let case = Self::of(scenario, namespaces, &stages).await;
+        (case, stages)
+    }
+
+    /// A test before an API server of its own; its ways out are yet to be started.
+    pub async fn on_own_api(scenario: &str, own: &OwnApi, overlay: Value) -> (Self, Deployment) {
+        let scope = Scope::new(scenario);
+        let mut setting = scope.setting(overlay);
+        setting.kubeconfig.clone_from(&own.kubeconfig);
+        let stages = Deployment::of(scope, setting, Shape { sink: 0, ..Shape::ONE }).await;
+        let case = Self::of(scenario, &["shop"], &stages).await;
         (case, stages)
     }
 

@@ -71,6 +71,17 @@ impl Kafka {
         until_ok(PATIENCE, &what, async || self.partitions(topic).await.map(|_| ())).await;
     }
 
+    /// Makes a topic of which each partition lies on these brokers, the first of them its leader.
+    pub async fn create_on(&self, topic: &str, brokers: &[&[i32]], settings: &[(&str, &str)]) {
+        let partitions = i32::try_from(brokers.len()).expect("few partitions");
+        let new = NewTopic::new(topic, partitions, TopicReplication::Variable(brokers));
+        let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+        let made = self.admin().create_topics([&new], &AdminOptions::new()).await.expect("the broker answers");
+        made.into_iter().next().expect("one answer for one topic").unwrap_or_else(|error| panic!("{error:?}"));
+        let what = format!("topic {topic} to have its leaders");
+        until_ok(PATIENCE, &what, async || self.partitions(topic).await.map(|_| ())).await;
+    }
+
     /// Deletes a topic.
     pub async fn delete(&self, topic: &str) {
         self.admin().delete_topics(&[topic], &AdminOptions::new()).await.expect("the broker answers");

@@ -7,10 +7,14 @@
 #![allow(unreachable_pub, reason = "a test's crate exports nothing: here `pub` says what the tests may use")]
 #![allow(clippy::panic, reason = "a harness fails a test by panicking, with a message")]
 
+pub mod account;
 pub mod alerts;
 pub mod audit;
 pub mod case;
 pub mod deployment;
+pub mod drafts;
+pub mod gate;
+pub mod hook;
 pub mod http;
 pub mod kafka;
 pub mod kube;

@@ -6,14 +6,16 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use futures::StreamExt;
 use kube::Client;
 use kube::config::AuthInfo;
 use serde_json::json;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
 
 /// What happens to a request instead of the usual.
 #[derive(Clone, Debug)]
@@ -74,29 +76,53 @@ pub struct Proxy {
     /// Where it listens, `http://127.0.0.1:PORT`.
     pub url: String,
     desk: Arc<Desk>,
-    _task: JoinSet<()>,
+    _stop: oneshot::Sender<()>,
 }
 
 struct Desk {
-    script: Mutex<Vec<Line>>,
+    script: Mutex<Vec<Scripted>>,
     seen: Mutex<Vec<Seen>>,
+    /// Writes that are not answered, now and at most.
+    open: AtomicUsize,
+    most: AtomicUsize,
+    /// How often all watches were cut.
+    cuts: watch::Sender<usize>,
     server: Client,
 }
 
+/// A line, and which of the requests that fit it is the next to meet it.
+struct Scripted {
+    line: Line,
+    every: usize,
+    fitted: usize,
+}
+
 impl Proxy {
-    /// Starts a proxy before the API server of a kubeconfig.
+    /// Starts a proxy before the API server of a kubeconfig, on a thread of its own: the times that it notes are not
+    /// those at which the test had a moment to spare.
     pub async fn start(kubeconfig: &Path) -> Self {
         // the caller's token goes through, ours is left behind: rights stay those of the caller
         let mut bare = config(kubeconfig).await;
         (bare.auth_info, bare.default_retry) = (AuthInfo::default(), false);
-        let server = Client::try_from(bare).expect("a client can be made");
-        let desk = Arc::new(Desk { script: Mutex::default(), seen: Mutex::default(), server });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port can be bound");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
+        listener.set_nonblocking(true).expect("a socket can be told not to block");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let router = axum::Router::new().fallback(serve).with_state(Arc::clone(&desk));
-        let mut task = JoinSet::new();
-        task.spawn(async move { axum::serve(listener, router).await.expect("serving never ends") });
-        Self { url, desk, _task: task }
+        let (told, desk) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let desk = Arc::new(Desk::before(Client::try_from(bare).expect("a client can be made")));
+                let router = axum::Router::new().fallback(serve).with_state(Arc::clone(&desk));
+                let listener = TcpListener::from_std(listener).expect("it is bound and does not block");
+                let _nobody_waits = told.send(desk);
+                tokio::select! {
+                    served = async { axum::serve(listener, router).await } => served.expect("serving never ends"),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { url, desk: desk.await.expect("the thread begins"), _stop: stop }
     }
 
     /// A kubeconfig that leads through the proxy; `token` is what the caller shows to the server.
@@ -106,7 +132,22 @@ impl Proxy {
 
     /// Adds a line to the script; of several that fit, the oldest is taken.
     pub fn script(&self, line: Line) {
-        self.desk.script.lock().expect("nobody panics at the desk").push(line);
+        self.script_every(1, line);
+    }
+
+    /// Adds a line that only every so many-th of the requests that fit it meets.
+    pub fn script_every(&self, every: usize, line: Line) {
+        self.desk.script.lock().expect("nobody panics at the desk").push(Scripted { line, every, fitted: 0 });
+    }
+
+    /// Cuts every watch that runs.
+    pub fn cut_watches(&self) {
+        self.desk.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// The most writes (all but GET) that were ever unanswered at once.
+    pub fn most_at_once(&self) -> usize {
+        self.desk.most.load(Ordering::Relaxed)
     }
 
     /// Forgets the script: everything goes through.
@@ -121,32 +162,51 @@ impl Proxy {
         seen.iter().filter(fits).cloned().collect()
     }
 
-    /// Between each two writes (all but GET) that came one after the other.
+    /// Between each two writes of objects that came one after the other.
     pub fn gaps(&self) -> Vec<Duration> {
-        let writes: Vec<Instant> = self.seen("", "").iter().filter(|s| s.method != "GET").map(|s| s.at).collect();
-        writes.windows(2).map(|two| two[1].duration_since(two[0])).collect()
+        self.writes().windows(2).map(|two| two[1].duration_since(two[0])).collect()
     }
 
-    /// The most writes (all but GET) that ever came within one span.
+    /// The most writes of objects that ever came within one span.
     pub fn busiest(&self, span: Duration) -> usize {
-        let writes: Vec<Instant> = self.seen("", "").iter().filter(|s| s.method != "GET").map(|s| s.at).collect();
+        let writes = self.writes();
         let within = |from: &Instant| writes.iter().filter(|at| *at >= from && at.duration_since(*from) < span).count();
         writes.iter().map(within).max().unwrap_or(0)
+    }
+
+    /// When each create and each update came; what a stage asks about its rights at its start is none.
+    fn writes(&self) -> Vec<Instant> {
+        self.seen("", "/remediationrequests").iter().filter(|one| one.method != "GET").map(|one| one.at).collect()
+    }
+}
+
+impl Scripted {
+    fn is_met_by(&mut self, method: &str, path: &str) -> bool {
+        let Line { method: of, path: part, times, .. } = &self.line;
+        let fits = *times > 0 && (of.is_empty() || *of == method) && path.contains(part);
+        self.fitted += usize::from(fits);
+        fits && self.fitted.is_multiple_of(self.every)
     }
 }
 
 impl Desk {
+    fn before(server: Client) -> Self {
+        let (open, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (script, seen, cuts) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
+        Self { script, seen, open, most, cuts, server }
+    }
+
     /// Notes a request; its number, and the fault that the script has for it.
     fn receive(&self, method: &str, path: &str) -> (usize, Option<Fault>) {
         let mut seen = self.seen.lock().expect("nobody panics at the desk");
         seen.push(Seen { at: Instant::now(), method: method.to_owned(), path: path.to_owned(), status: None });
         let mut script = self.script.lock().expect("nobody panics at the desk");
-        let fits = |line: &&mut Line| {
-            line.times > 0 && (line.method.is_empty() || line.method == method) && path.contains(&line.path)
-        };
-        let fault = script.iter_mut().find(fits).map(|line| {
-            line.times -= 1;
-            line.fault.clone()
+        let fault = script.iter_mut().find_map(|scripted| {
+            let met = scripted.is_met_by(method, path);
+            met.then(|| {
+                scripted.line.times -= 1;
+                scripted.line.fault.clone()
+            })
         });
         (seen.len() - 1, fault)
     }
@@ -158,6 +218,8 @@ impl Desk {
     }
 
     async fn forward(&self, request: Request) -> Response {
+        let watches =
+            request.uri().query().is_some_and(|query| query.contains("watch=")).then(|| self.cuts.subscribe());
         let (head, body) = request.into_parts();
         let Ok(body) = to_bytes(body, 16 << 20).await else {
             return cut();
@@ -168,7 +230,13 @@ impl Desk {
         match self.server.send(onward).await {
             Ok(answer) => {
                 let (head, body) = answer.into_parts();
-                let mut back = Response::new(Body::new(body)); // a watch streams through
+                let body = Body::new(body); // a watch streams through
+                let mut back = Response::new(match watches {
+                    Some(mut cuts) => Body::from_stream(body.into_data_stream().take_until(async move {
+                        let _cut = cuts.changed().await;
+                    })),
+                    None => body,
+                });
                 (*back.status_mut(), *back.headers_mut()) = (head.status, end_to_end(head.headers));
                 back
             }
@@ -180,6 +248,7 @@ impl Desk {
 async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let (number, fault) = desk.receive(request.method().as_str(), &path);
+    let _open = Open::begin(&desk, &request);
     let answer = match fault {
         None => desk.forward(request).await,
         Some(Fault::Cut) => return cut(),
@@ -202,6 +271,24 @@ async fn serve(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     };
     desk.answered(number, answer.status());
     answer
+}
+
+/// One write on its way; it ends with its answer, or when the caller hangs up.
+struct Open(Arc<Desk>, usize);
+
+impl Open {
+    fn begin(desk: &Arc<Desk>, request: &Request) -> Self {
+        let one = usize::from(request.method() != "GET");
+        let now = desk.open.fetch_add(one, Ordering::Relaxed) + one;
+        desk.most.fetch_max(now, Ordering::Relaxed);
+        Self(Arc::clone(desk), one)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// A body that fails at once: the connection is closed before a byte of the answer has left.

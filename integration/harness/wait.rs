@@ -14,14 +14,15 @@ pub async fn until<T>(deadline: Duration, what: &str, mut ask: impl AsyncFnMut()
 /// Asks until the answer is `Ok`; the failure tells the last error seen.
 pub async fn until_ok<T, E: Display>(deadline: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
+    let mut last = "it was never answered".to_owned();
     loop {
         // a question that hangs must not outlive the deadline: a frozen server answers nothing
         let left = deadline.saturating_sub(start.elapsed());
-        let last = match tokio::time::timeout(left.max(STEP), ask()).await {
+        match tokio::time::timeout(left.max(STEP), ask()).await {
             Ok(Ok(answer)) => return answer,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the question was never answered".to_owned(),
-        };
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => last.push_str(" (and then no answer within the time that was left)"),
+        }
         assert!(start.elapsed() < deadline, "waited {deadline:?} for {what}, at last: {last}");
         tokio::time::sleep(STEP).await;
     }

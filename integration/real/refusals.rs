@@ -4,16 +4,19 @@ use crate::harness::alerts::strangers;
 use crate::harness::audit::asked_by;
 use crate::harness::case::{Case, SOON, at_once, count, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
-use crate::harness::kube::{Kube, manifests, write_kubeconfig};
+use crate::harness::kube::{Kube, client, manifests, write_kubeconfig};
 use crate::harness::product::Product;
 use crate::harness::proxy::{Fault, Line};
 use crate::harness::servers::{ApiPlan, OwnApi};
-use crate::harness::wait::{until, until_ok};
+use crate::harness::wait::{until, until_eq, until_ok};
 use crate::harness::{Scope, Shared, repository};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// An API server's refusal that names a field.
 fn refusal(code: u16, reason: &str, field: &str) -> Fault {
@@ -54,42 +57,83 @@ async fn i09_what_never_passes_costs_one_request_and_holds_up_nobody() {
     }
 }
 
-/// A kubeconfig for a ServiceAccount that may do all that the sink may, but creates in one namespace only.
-async fn creates_only_in(case: &Case, namespace: &str) -> (String, std::path::PathBuf) {
-    let account = format!("limited-{}", case.scope.name);
-    let home = "breakwater";
-    let group = "remediation.kubernaut.io";
-    let rule =
-        |resource: &str, verbs: &[&str]| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs });
-    let rbac = "rbac.authorization.k8s.io";
-    let (v1, named) = (format!("{rbac}/v1"), |namespace: &str| json!({ "name": account, "namespace": namespace }));
-    let who = json!([{ "kind": "ServiceAccount", "name": account, "namespace": home }]);
-    let role = |kind: &str| json!({ "apiGroup": rbac, "kind": kind, "name": account });
-    let everywhere =
-        [rule("remediationrequests", &["get", "list", "watch"]), rule("remediationrequests/status", &["patch"])];
-    let here = [rule("remediationrequests", &["create"])];
-    for manifest in [
-        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": named(home) }),
-        json!({ "apiVersion": v1, "kind": "ClusterRole", "metadata": { "name": account }, "rules": everywhere }),
-        json!({ "apiVersion": v1, "kind": "ClusterRoleBinding", "metadata": { "name": account },
-                "roleRef": role("ClusterRole"), "subjects": who }),
-        json!({ "apiVersion": v1, "kind": "Role", "metadata": named(namespace), "rules": here }),
-        json!({ "apiVersion": v1, "kind": "RoleBinding", "metadata": named(namespace),
-                "roleRef": role("Role"), "subjects": who }),
-    ] {
-        case.kube.apply(&manifest, false).await.expect("the rights are accepted");
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// A ServiceAccount that may do all that the sink may, but creates only where it is let.
+struct Limited {
+    account: String,
+    kubeconfig: PathBuf,
+    kube: Kube,
+}
+
+impl Limited {
+    async fn new(case: &Case) -> Self {
+        let account = format!("limited-{}", case.scope.name);
+        let rule = |resource: &str, verbs: &[&str]| json!({ "apiGroups": ["remediation.kubernaut.io"], "resources": [resource], "verbs": verbs });
+        let everywhere =
+            [rule("remediationrequests", &["get", "list", "watch"]), rule("remediationrequests/status", &["patch"])];
+        let create = [rule("remediationrequests", &["create"])];
+        let (v1, creates) = (format!("{RBAC}/v1"), format!("{account}-creates"));
+        for manifest in [
+            json!({ "apiVersion": "v1", "kind": "ServiceAccount",
+                    "metadata": { "name": account, "namespace": "breakwater" } }),
+            json!({ "apiVersion": v1, "kind": "ClusterRole", "metadata": { "name": account }, "rules": everywhere }),
+            json!({ "apiVersion": v1, "kind": "ClusterRole", "metadata": { "name": creates }, "rules": create }),
+            json!({ "apiVersion": v1, "kind": "ClusterRoleBinding", "metadata": { "name": account },
+                    "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": account },
+                    "subjects": Self::subjects(&account) }),
+        ] {
+            case.kube.apply(&manifest, false).await.expect("the rights are accepted");
+        }
+        let token = case.kube.token(&account).await;
+        let kubeconfig = case.scope.path("kubeconfig-limited");
+        write_kubeconfig(&kubeconfig, &case.kube.server().await, json!({ "token": token }));
+        Self { account, kubeconfig, kube: case.kube.clone() }
     }
-    let token = case.kube.token(&account).await;
-    let file = case.scope.path("kubeconfig-limited");
-    write_kubeconfig(&file, &case.kube.server().await, json!({ "token": token }));
-    (account, file)
+
+    fn subjects(account: &str) -> Value {
+        json!([{ "kind": "ServiceAccount", "name": account, "namespace": "breakwater" }])
+    }
+
+    /// Lets it create in a namespace, and waits until the API server knows.
+    async fn grant(&self, namespace: &str) {
+        let binding = json!({
+            "apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding",
+            "metadata": { "name": self.account, "namespace": namespace },
+            "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": format!("{}-creates", self.account) },
+            "subjects": Self::subjects(&self.account),
+        });
+        self.kube.apply(&binding, false).await.expect("the right is accepted");
+        self.until_may(namespace, true).await;
+    }
+
+    /// Takes that right back, and waits until the API server knows.
+    async fn withdraw(&self, namespace: &str) {
+        let bindings: Api<RoleBinding> = Api::namespaced(self.kube.client.clone(), namespace);
+        bindings.delete(&self.account, &DeleteParams::default()).await.expect("a binding can be deleted");
+        self.until_may(namespace, false).await;
+    }
+
+    async fn until_may(&self, namespace: &str, expected: bool) {
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(client(&self.kubeconfig).await);
+        let asked = json!({ "spec": { "resourceAttributes": { "group": "remediation.kubernaut.io", "verb": "create",
+                                      "resource": "remediationrequests", "namespace": namespace } } });
+        let asked: SelfSubjectAccessReview = serde_json::from_value(asked).expect("a review");
+        until_eq(SOON, "the right to be as it was set", Some(expected), async || {
+            let answer = reviews.create(&PostParams::default(), &asked).await.expect("everybody may ask");
+            answer.status.map(|status| status.allowed)
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
 async fn i10_no_right_in_one_namespace_leaves_the_others_alone() {
     let (case, mut stages) = Case::own("i10", &["a", "b"], unlimited(), Shape { sink: 0, ..Shape::ONE }).await;
-    let (account, kubeconfig) = creates_only_in(&case, &case.namespace("b")).await;
-    stages.sink.kubeconfig = kubeconfig;
+    let limited = Limited::new(&case).await;
+    limited.grant(&case.namespace("b")).await;
+    limited.grant(&case.fallback).await;
+    stages.sink.kubeconfig.clone_from(&limited.kubeconfig);
     stages.add(Shape { sink: 1, ..Shape::NONE }).await;
     case.post(&[strangers("A", &case.namespace("a"), 3), strangers("B", &case.namespace("b"), 3)].concat()).await;
     case.counted("b", 3, 1).await;
@@ -101,9 +145,69 @@ async fn i10_no_right_in_one_namespace_leaves_the_others_alone() {
     let detail = letters[0].header("breakwater-dead-letter-detail").expect("a detail");
     assert!(detail.contains("403"), "{detail}");
     let in_a = format!("/{}/", case.namespace("a"));
-    let codes = || -> Vec<u64> { asked_by(&Shared::get().audit, &account, &in_a).iter().map(|one| one.code).collect() };
+    let codes =
+        || -> Vec<u64> { asked_by(&Shared::get().audit, &limited.account, &in_a).iter().map(|one| one.code).collect() };
     until(SOON, "the audit log to have all", async || (codes().len() >= 3).then_some(())).await;
     assert_eq!(codes(), [403, 403, 403]);
+}
+
+/// A sink that is started now ends by itself, and says why.
+async fn ends_saying(stages: &Deployment, why: &str) {
+    let mut refused = Product::spawn("sink", &stages.sink);
+    let end = refused.process.exit(SOON).await;
+    assert_eq!(end.code(), Some(1), "{}", refused.process.last_lines());
+    assert!(refused.process.printed().contains(why), "{}", refused.process.last_lines());
+}
+
+async fn is_not_ready(sink: &Product, why: &str) {
+    until_ok(SOON, &format!("the sink not to be ready, for {why:?}"), async || {
+        let page = sink.page("/readyz").await;
+        if page.status == 503 && page.text().contains(why) { Ok(()) } else { Err(page.text()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn i10_a_right_that_is_missing_altogether_stops_or_pauses_the_sink_and_sets_nothing_aside() {
+    let words = ["a", "b", "c"];
+    let (case, mut stages) = Case::own("i10r", &words, unlimited(), Shape { sink: 0, ..Shape::ONE }).await;
+    let limited = Limited::new(&case).await;
+    stages.sink.kubeconfig.clone_from(&limited.kubeconfig);
+    let in_each = |name: &str| words.map(|word| strangers(name, &case.namespace(word), 3)).concat();
+    case.post(&in_each("First")).await;
+    ends_saying(&stages, "no right to create remediationrequests").await;
+    assert!(case.kafka.committed(&case.groups[1], &case.remediations).await.is_empty());
+
+    let namespaces = words.map(|word| case.namespace(word));
+    let everywhere: Vec<&str> = namespaces.iter().map(String::as_str).chain([case.fallback.as_str()]).collect();
+    for namespace in &everywhere {
+        limited.grant(namespace).await;
+    }
+    stages.add(Shape { sink: 1, ..Shape::NONE }).await;
+    for word in words {
+        case.counted(word, 3, 1).await;
+    }
+    case.settled().await;
+    let committed = case.kafka.committed(&case.groups[1], &case.remediations).await;
+
+    for namespace in &everywhere {
+        limited.withdraw(namespace).await;
+    }
+    case.post(&in_each("Later")).await;
+    is_not_ready(&stages.sinks[0], "no right to create remediationrequests any more").await;
+    let refused = async || stages.sinks[0].metric("breakwater_sink_refusals_total", &["class=\"outage\""]).await >= 3.0;
+    until_eq(SOON, "it to be tried again", true, refused).await;
+    assert_eq!(case.kafka.count(&case.dead_letters).await, 0);
+    assert_eq!(case.kafka.committed(&case.groups[1], &case.remediations).await, committed);
+    for namespace in &everywhere {
+        limited.grant(namespace).await;
+    }
+    for word in words {
+        case.counted(word, 6, 1).await;
+    }
+    case.settled().await;
+    until_eq(SOON, "the sink to be ready", 200, async || stages.sinks[0].page("/readyz").await.status).await;
+    assert_eq!(case.kafka.count(&case.dead_letters).await, 0);
 }
 
 fn definitions(kube: &Kube) -> Api<DynamicObject> {
@@ -140,10 +244,7 @@ async fn i13_no_crd_at_boot_and_i14_its_loss_at_run_time_lose_nothing() {
     case.post(&strangers("Waits", &case.namespace("shop"), 3)).await;
     take_away_the_kind(&case.kube).await;
 
-    let mut refused = Product::spawn("sink", &stages.sink);
-    let end = refused.process.exit(SOON).await;
-    assert_eq!(end.code(), Some(1), "{}", refused.process.last_lines());
-    assert!(refused.process.printed().contains("breakwater print crd"));
+    ends_saying(&stages, "breakwater print crd").await;
     assert!(case.kafka.committed(&case.groups[1], &case.remediations).await.is_empty());
     case.kube.crd().await;
     stages.add(Shape { sink: 1, ..Shape::NONE }).await;
@@ -153,12 +254,7 @@ async fn i13_no_crd_at_boot_and_i14_its_loss_at_run_time_lose_nothing() {
     take_away_the_kind(&case.kube).await;
     let committed = case.kafka.committed(&case.groups[1], &case.remediations).await;
     case.post(&strangers("Later", &case.namespace("shop"), 3)).await;
-    until_ok(SOON, "the sink to say that the kind is gone", async || {
-        let page = stages.sinks[0].page("/readyz").await;
-        let says = page.status == 503 && page.text().contains("breakwater print crd");
-        if says { Ok(()) } else { Err(page.text()) }
-    })
-    .await;
+    is_not_ready(&stages.sinks[0], "breakwater print crd").await;
     assert_eq!(case.kafka.committed(&case.groups[1], &case.remediations).await, committed);
     for manifest in manifests(&repository("schemas/crd.yaml")) {
         case.kube.apply(&manifest, false).await.expect("the CRD is accepted");

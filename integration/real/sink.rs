@@ -5,7 +5,7 @@ use crate::harness::alerts::{kin, strangers};
 use crate::harness::audit::asked_by;
 use crate::harness::case::{Case, SOON, at_once, count, name, unlimited};
 use crate::harness::deployment::Shape;
-use crate::harness::kafka::Record;
+use crate::harness::drafts::{draft, object_of};
 use crate::harness::proxy::{Fault, Line};
 use crate::harness::wait::{until, until_eq};
 use serde_json::{Value, json};
@@ -36,25 +36,6 @@ async fn i01_a_new_incident_costs_one_create_and_one_status_apply() {
     case.settled().await;
     let both = [first, calls(&[("patch", "status")])].concat();
     until_eq(SOON, "the calls of a duplicate", both, async || asked(&case, "shop")).await;
-}
-
-/// The one draft of this test in `remediations`.
-async fn draft(case: &Case) -> Value {
-    let of_draft = |record: &Record| Some(record.json()).filter(|json| json["type"] == "draft");
-    until(SOON, "the draft", async || case.about_us(&case.remediations).await.iter().find_map(of_draft)).await
-}
-
-/// The object that a draft asks for.
-fn object_of(draft: &Value) -> Value {
-    json!({
-        "apiVersion": "remediation.kubernaut.io/v1alpha1",
-        "kind": "RemediationRequest",
-        "metadata": {
-            "name": draft["incident"]["name"], "namespace": draft["incident"]["namespace"],
-            "labels": draft["labels"], "annotations": draft["annotations"],
-        },
-        "spec": draft["spec"],
-    })
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ async fn add_way_out(
 ) -> anyhow::Result<()> {
     let health = house.stage("sink");
     let kubernetes = Kubernetes::new(config(cluster).await?, pipeline.sink.timeout)?;
+    let kubernetes = kubernetes.falling_back_to(&cluster.fallback_namespace);
     let (show, sights) = mpsc::channel(1000);
     let watched = watch::run(kubernetes.clone(), show, health.clone(), house.stop.clone());
     house.tasks.spawn("sink: watch", async move { Ok(watched.await?) });

@@ -31,6 +31,8 @@ pub enum About {
     Kind,
     /// Whoever asks, whatever about: an API server that has just come back knows nobody's rights for a moment.
     Caller,
+    /// A right that we do not have at all, whatever the object.
+    Right,
     /// Fields that another manager owns.
     OwnedField,
 }
@@ -51,7 +53,7 @@ pub enum Refusal {
     },
     /// Rest and try again.
     Transient,
-    /// The kind is not served: the whole sink pauses, and says so.
+    /// The kind is not served, or we have no right to write it: the whole sink pauses, and says so.
     Outage,
     /// The object goes to the fallback namespace.
     NamespaceMissing,
@@ -95,7 +97,7 @@ pub fn judge(asked: Asked, answer: &Answer) -> Refusal {
     match (answer.code, answer.about) {
         (401, _) => Refusal::Fatal,
         (403, About::Caller) => Refusal::Transient,
-        (403 | 404, About::Kind) => Refusal::Outage,
+        (403 | 404, About::Kind) | (403, About::Right) => Refusal::Outage,
         (404, About::Namespace) => match asked {
             Asked::Create => Refusal::NamespaceMissing,
             Asked::Object => Refusal::Gone,
@@ -134,6 +136,7 @@ mod tests {
         for asked in [Asked::Create, Asked::Object] {
             assert_eq!(judge(asked, &forbidden(About::Caller)), Refusal::Transient);
             assert_eq!(judge(asked, &forbidden(About::Object)), Refusal::Poison);
+            assert_eq!(judge(asked, &forbidden(About::Right)), Refusal::Outage);
         }
     }
 

@@ -47,6 +47,8 @@ const WATCH_SILENCE: Duration = Duration::from_mins(6);
 pub struct Kubernetes {
     config: Config,
     client: Arc<ArcSwap<Client>>,
+    /// Where we must be able to create, whatever namespaces are ours beside it.
+    fallback: Option<Arc<str>>,
     timeout: Duration,
     /// Nothing was taken since the API server gave no answer: it may have come back and not know our rights yet.
     shaken: Arc<AtomicBool>,
@@ -71,7 +73,14 @@ impl Kubernetes {
         config.read_timeout = Some(timeout);
         config.write_timeout = Some(timeout);
         let client = Client::try_from(config.clone()).map_err(Unusable)?;
-        Ok(Self { config, client: Arc::new(ArcSwap::from_pointee(client)), timeout, shaken: Arc::default() })
+        let client = Arc::new(ArcSwap::from_pointee(client));
+        Ok(Self { config, client, fallback: None, timeout, shaken: Arc::default() })
+    }
+
+    /// The same, with the namespace in which a sink has a right to create if it has any.
+    #[must_use]
+    pub fn falling_back_to(self, namespace: &str) -> Self {
+        Self { fallback: Some(namespace.into()), ..self }
     }
 
     /// The kind, for a watch: by a client of its own, since a quiet watch is not a slow answer.
@@ -87,14 +96,25 @@ impl Kubernetes {
         self.ask(requests.list(&ListParams::default().limit(1))).await.map(drop)
     }
 
-    /// Whether we may do that to our kind, as the API server says. Where it does not let us ask, nobody knows better.
+    /// Whether we may do that to our kind in every namespace, as the API server says. Where it does not let us ask,
+    /// nobody knows better.
     pub async fn may(&self, verb: &str, subresource: &str) -> Result<bool, Answer> {
+        self.may_in(None, verb, subresource).await
+    }
+
+    /// Whether we may create where whatever has no namespace of its own goes: who may not create there may not create.
+    pub async fn may_create(&self) -> Result<bool, Answer> {
+        self.may_in(self.fallback.as_deref(), "create", "").await
+    }
+
+    async fn may_in(&self, namespace: Option<&str>, verb: &str, subresource: &str) -> Result<bool, Answer> {
         let asked = json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
             "spec": { "resourceAttributes": {
                 "group": RemediationRequest::group(&()),
                 "resource": RemediationRequest::plural(&()),
+                "namespace": namespace,
                 "verb": verb,
                 "subresource": subresource,
             } },
@@ -169,7 +189,10 @@ impl Objects for Kubernetes {
         let requests = Requests::new(RemediationRequest::url_path(&(), namespace));
         let params = PostParams { field_manager: Some(mark::MANAGER.to_owned()), ..PostParams::default() };
         let body = serde_json::to_vec(object).expect("an object of strings and numbers is JSON");
-        self.ask(requests.create(&params, body)).await.and_then(|body| shown(&body))
+        match self.ask(requests.create(&params, body)).await {
+            Err(answer) if is_forbidden(&answer) => Err(entitled(answer, &self.may_create().await)),
+            heard => heard.and_then(|body| shown(&body)),
+        }
     }
 
     async fn apply_status(
@@ -187,13 +210,31 @@ impl Objects for Kubernetes {
         });
         let params = PatchParams::apply(mark::MANAGER); // never forced: other managers' fields are never taken
         let request = requests.patch_subresource("status", &id.name, &params, &Patch::Apply(&applied));
-        self.ask(request).await.and_then(|body| shown(&body))
+        match self.ask(request).await {
+            Err(answer) if is_forbidden(&answer) => Err(entitled(answer, &self.may("patch", "status").await)),
+            heard => heard.and_then(|body| shown(&body)),
+        }
     }
 
     async fn read(&self, id: &ObjectId) -> Result<Found, Answer> {
         let requests = Requests::new(RemediationRequest::url_path(&(), Some(&id.namespace)));
         self.ask(requests.get(&id.name, &GetParams::default())).await.and_then(|body| shown(&body))
     }
+}
+
+fn is_forbidden(answer: &Answer) -> bool {
+    answer.code == 403 && answer.about == About::Object
+}
+
+/// A 403 is about this object, its quota, its namespace; or the right itself is missing, and no object is to blame. The
+/// API server was asked which; without an answer it is asked all again.
+fn entitled(forbidden: Answer, may: &Result<bool, Answer>) -> Answer {
+    let about = match may {
+        Ok(true) => About::Object,
+        Ok(false) => About::Right,
+        Err(_) => About::Caller,
+    };
+    Answer { about, ..forbidden }
 }
 
 fn shown(body: &[u8]) -> Result<Found, Answer> {
@@ -289,7 +330,8 @@ mod tests {
         let server = MockServer::start().await;
         Mock::given(matchers::method("POST")).respond_with(answer).mount(&server).await;
         let heard = api(&server).await.create(&object()).await;
-        (heard, server.received_requests().await.unwrap().len())
+        let asked = server.received_requests().await.unwrap();
+        (heard, asked.iter().filter(|one| one.url.path().ends_with("/remediationrequests")).count())
     }
 
     fn status(code: u16, reason: &str, details: serde_json::Value) -> ResponseTemplate {
@@ -336,6 +378,26 @@ mod tests {
         let heard = create(status(403, "Forbidden", details)).await.0.unwrap_err();
         assert_eq!(heard.reason, "NamespaceTerminating");
         assert_eq!(judge(refusal::Asked::Create, &heard), Refusal::Poison);
+    }
+
+    #[tokio::test]
+    async fn i10_a_403_is_about_us_where_the_api_server_says_that_we_may_not_at_all() {
+        for (review, about) in [
+            (ResponseTemplate::new(201).set_body_json(json!({ "status": { "allowed": true } })), About::Object),
+            (ResponseTemplate::new(201).set_body_json(json!({ "status": { "allowed": false } })), About::Right),
+            (ResponseTemplate::new(403), About::Object),
+            (ResponseTemplate::new(500), About::Caller),
+        ] {
+            let server = MockServer::start().await;
+            let reviews = matchers::path("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews");
+            let home = json!({ "spec": { "resourceAttributes": { "verb": "create", "namespace": "home" } } });
+            let asked = Mock::given(reviews).and(matchers::body_partial_json(home));
+            asked.respond_with(review).expect(1).mount(&server).await;
+            let forbidden = status(403, "Forbidden", json!({ "kind": "remediationrequests" }));
+            Mock::given(matchers::any()).respond_with(forbidden).mount(&server).await;
+            let heard = api(&server).await.falling_back_to("home").create(&object()).await;
+            assert_eq!(heard.unwrap_err().about, about);
+        }
     }
 
     #[tokio::test]

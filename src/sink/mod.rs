@@ -14,6 +14,7 @@ pub mod stage;
 pub mod tell;
 pub mod thin;
 pub mod watch;
+pub mod width;
 
 #[cfg(test)]
 mod specimen;

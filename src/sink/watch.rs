@@ -50,6 +50,13 @@ pub enum WatchError {
         /// to what.
         resource: String,
     },
+    /// The right to create is missing where it must be.
+    #[error(
+        "the sink has no right to create remediationrequests in remediation.kubernaut.io, neither in every namespace nor \
+         in its fallback namespace: grant it (a ClusterRole; or a Role in the fallback namespace and in each namespace \
+         that has alerts), then start the sink again; nothing was committed"
+    )]
+    NoCreate,
     /// The client cannot be made.
     #[error(transparent)]
     Unusable(#[from] Unusable),
@@ -89,8 +96,8 @@ async fn prove(kubernetes: &Kubernetes, health: &Health) -> Result<(), WatchErro
     }
 }
 
-/// Whether the kind is served, and which right is missing. Creates may be granted namespace by namespace, so that one
-/// is only complained of.
+/// Whether the kind is served, and which right is missing. Creates may be granted namespace by namespace: then where the
+/// fallback lies they must be, and the rest is only complained of.
 async fn proven(kubernetes: &Kubernetes) -> Result<Option<WatchError>, Answer> {
     kubernetes.served().await?;
     for (verb, subresource) in [("get", ""), ("list", ""), ("watch", ""), ("patch", "status")] {
@@ -98,6 +105,9 @@ async fn proven(kubernetes: &Kubernetes) -> Result<Option<WatchError>, Answer> {
             let resource = format!("remediationrequests/{subresource}").trim_end_matches('/').to_owned();
             return Ok(Some(WatchError::NoRight { verb, resource }));
         }
+    }
+    if !kubernetes.may_create().await? {
+        return Ok(Some(WatchError::NoCreate));
     }
     if !kubernetes.may("create", "").await? {
         tracing::warn!(
@@ -130,6 +140,15 @@ fn unready(answer: &Answer) -> String {
 }
 
 async fn show(kubernetes: &Kubernetes, sights: &mpsc::Sender<Sight>) -> Result<(), WatchError> {
+    while follow(kubernetes, sights).await? {
+        sleep(PROBE).await;
+    }
+    Ok(())
+}
+
+/// Lists and watches. True if both have to begin anew: a watch that is answered 410 as it starts is asked for by kube
+/// with the same outdated version for ever (kube-runtime 5); a 410 within the watch it heals by itself.
+async fn follow(kubernetes: &Kubernetes, sights: &mpsc::Sender<Sight>) -> Result<bool, WatchError> {
     let config = watcher::Config::default().labels(mark::FINGERPRINT).page_size(PAGE);
     let mut events = pin!(watcher(kubernetes.watched()?, config).default_backoff());
     loop {
@@ -138,11 +157,16 @@ async fn show(kubernetes: &Kubernetes, sights: &mpsc::Sender<Sight>) -> Result<(
                 CUT.settle();
                 let Some(sight) = sight(event) else { continue };
                 if sights.send(sight).await.is_err() {
-                    return Ok(());
+                    return Ok(false);
                 }
             }
-            Ok(None) => return Ok(()),
-            Err(error) => CUT.raise(&error),
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                CUT.raise(&error);
+                if matches!(&error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410) {
+                    return Ok(true);
+                }
+            }
         }
     }
 }
@@ -169,21 +193,31 @@ mod tests {
 
     use super::*;
 
+    /// What boot says when reviews of that verb, in that namespace or in all (null), are answered with no.
+    async fn proven_without(verb: &str, namespaces: &[serde_json::Value]) -> Option<String> {
+        let server = MockServer::start().await;
+        let review =
+            |allowed: bool| ResponseTemplate::new(201).set_body_json(json!({ "status": { "allowed": allowed } }));
+        for namespace in namespaces {
+            let asks = json!({ "spec": { "resourceAttributes": { "verb": verb, "namespace": namespace } } });
+            Mock::given(matchers::body_partial_json(asks)).respond_with(review(false)).mount(&server).await;
+        }
+        Mock::given(matchers::method("POST")).respond_with(review(true)).mount(&server).await;
+        Mock::given(matchers::method("GET")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+        let config = kube::Config::new(server.uri().parse().unwrap());
+        let kubernetes = Kubernetes::new(config, Duration::from_secs(5)).unwrap().falling_back_to("home");
+        prove(&kubernetes, &Health::new("sink")).await.err().map(|error| error.to_string())
+    }
+
     #[tokio::test]
     async fn i10_a_right_that_is_missing_everywhere_is_named_at_boot_and_a_create_may_be_granted_here_and_there() {
-        for (verb, named) in [("get", true), ("patch", true), ("create", false), ("none", false)] {
-            let server = MockServer::start().await;
-            let review =
-                |allowed: bool| ResponseTemplate::new(201).set_body_json(json!({ "status": { "allowed": allowed } }));
-            let asks = json!({ "spec": { "resourceAttributes": { "verb": verb } } });
-            Mock::given(matchers::body_partial_json(asks)).respond_with(review(false)).mount(&server).await;
-            Mock::given(matchers::method("POST")).respond_with(review(true)).mount(&server).await;
-            Mock::given(matchers::method("GET")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-            let config = kube::Config::new(server.uri().parse().unwrap());
-            let kubernetes = Kubernetes::new(config, Duration::from_secs(5)).unwrap();
-            let proven = prove(&kubernetes, &Health::new("sink")).await;
-            assert_eq!(proven.is_err(), named, "{verb}");
-            assert!(proven.err().is_none_or(|error| error.to_string().contains(&format!("no right to {verb} rem"))));
+        for verb in ["get", "list", "watch", "patch"] {
+            let said = proven_without(verb, &[json!(null)]).await.unwrap();
+            assert!(said.contains(&format!("no right to {verb} rem")), "{said}");
         }
+        assert_eq!(proven_without("create", &[json!(null)]).await, None);
+        let said = proven_without("create", &[json!(null), json!("home")]).await.unwrap();
+        assert!(said.contains("no right to create rem") && said.contains("fallback namespace"), "{said}");
+        assert_eq!(proven_without("none", &[]).await, None);
     }
 }

@@ -21,7 +21,8 @@ use super::metrics::Registry;
 /// The stages, as they are called everywhere.
 pub const STAGES: [&str; 3] = ["ingest", "work", "sink"];
 /// Everything that a stage may depend on.
-const DEPENDENCIES: [&str; 7] = ["kafka", "assignment", "memory", "namespaces", "kubernetes", "kind", "index"];
+const DEPENDENCIES: [&str; 8] =
+    ["kafka", "assignment", "memory", "namespaces", "kubernetes", "kind", "index", "rights"];
 const NOT_PROBED: &str = "not probed yet";
 
 /// The health of one stage. Clones speak of the same stage.

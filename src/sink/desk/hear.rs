@@ -7,7 +7,7 @@ use crate::{
     alert::Closed,
     decide::{
         outcome::Outcome,
-        refusal::{Answer, Asked, Refusal, judge},
+        refusal::{Answer, Refusal, judge},
     },
     remediation::{Draft, Generation, fit, name},
     sink::{
@@ -27,7 +27,7 @@ impl Desk {
     /// The answer to a call. `chance` in 0..=1 is drawn by the caller.
     pub fn hear(&mut self, job: Job, answer: Result<Found, Answer>, now: Now, chance: f64) -> Reply {
         let Job { call, work } = job;
-        let asked = if matches!(call, Call::Create(_)) { Asked::Create } else { Asked::Object };
+        let asked = call.asked();
         match answer {
             Ok(found) => {
                 self.passed(now);
@@ -255,8 +255,9 @@ impl Desk {
             self.again(&was, work, None);
             return Reply::default();
         }
-        let lost =
-            work.figures.iter().filter(|_| work.through.is_none()).map(|figures| lost(figures, &work.id)).collect();
+        // told under the name that its object would have, not under the last place where it was looked for
+        let nobodys = work.figures.iter().filter(|_| work.through.is_none());
+        let lost = nobodys.map(|figures| lost(figures, &self.place(&figures.incident))).collect();
         let mut reply = self.vanished(work);
         reply.tell = lost;
         reply

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     decide::{
         backoff::Backoff,
-        refusal::{Answer, Refusal},
+        refusal::{Answer, Asked, Refusal},
     },
     kafka::Record,
     pipeline::Pipeline,
@@ -67,6 +67,17 @@ pub enum Call {
     },
     /// How it stands.
     Read(ObjectId),
+}
+
+impl Call {
+    /// What an answer to it is judged by.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        match self {
+            Self::Create(_) => Asked::Create,
+            Self::Apply { .. } | Self::Read(_) => Asked::Object,
+        }
+    }
 }
 
 /// What a call found or made.

@@ -20,20 +20,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Objects,
-    desk::{Desk, Found, Job, Next, Reply, Rules},
+    desk::{Call, Desk, Found, Job, Next, Reply, Rules},
     lanes::Held,
     live::{Ended, Sight},
     outage::Now,
     pace::Pace,
     settle,
     tell::{Teller, Telling},
+    width::Width,
 };
 use crate::{
     alert::{EventTime, murmur2::partition_of},
     crash,
     decide::{
         outcome::Outcome,
-        refusal::{Answer, Refusal},
+        refusal::{About, Answer, Asked, Refusal},
     },
     kafka::{
         Record,
@@ -52,6 +53,9 @@ static THROTTLED: Complaint = Complaint::new("the api server throttles: the whol
 static REFUSED: Complaint = Complaint::new("the api server does not take a write: it rests and is tried again");
 static UNSERVED: Complaint = Complaint::new(
     "the api server does not serve RemediationRequest any more: the sink pauses; `breakwater print crd`",
+);
+static FORBIDDEN: Complaint = Complaint::new(
+    "the sink has lost its right to write RemediationRequests: it pauses and sets nothing aside; grant it again",
 );
 static UNSTORED: Complaint = Complaint::new("offsets cannot be stored: what was done is done again after a restart");
 
@@ -181,7 +185,7 @@ struct Owned {
 struct State {
     desk: Desk,
     pace: Pace,
-    in_flight: usize,
+    width: Width,
     owned: HashMap<i32, Owned>,
     /// All partitions; none until the broker said how many.
     all: Option<i32>,
@@ -191,6 +195,9 @@ struct State {
     telling: Telling,
     index: Condition,
     kind: Condition,
+    rights: Condition,
+    /// What we may not do at all, since an answer said so.
+    lacks: Option<Asked>,
     metrics: SinkMetrics,
     offsets: Offsets,
 }
@@ -199,11 +206,12 @@ impl State {
     fn new<O>(sink: &Sink<O>) -> Self {
         let (index, kind) = (sink.health.condition("index"), sink.health.condition("kind"));
         index.missing("the list of objects is not complete yet");
-        kind.met();
+        let rights = sink.health.condition("rights");
+        [&kind, &rights].into_iter().for_each(Condition::met);
         Self {
             desk: Desk::new(sink.rules.clone()),
             pace: Pace::new(sink.policy.writes_per_second),
-            in_flight: sink.policy.in_flight,
+            width: Width::new(sink.policy.in_flight),
             owned: HashMap::new(),
             all: None,
             epoch: 0,
@@ -211,13 +219,15 @@ impl State {
             telling: Telling::default(),
             index,
             kind,
+            rights,
+            lacks: None,
             metrics: sink.metrics.clone(),
             offsets: sink.offsets.clone(),
         }
     }
 
     fn may_ask(&self, under_way: usize, now: Instant) -> bool {
-        self.whole && under_way < self.desk.width(self.in_flight) && self.desk.lanes().is_ready(now)
+        self.whole && under_way < self.desk.width(self.width.calls()) && self.desk.lanes().is_ready(now)
     }
 
     /// A partition becomes ours, under an epoch of its own.
@@ -311,25 +321,44 @@ impl State {
 
     fn heard(&mut self, (job, answer): (Job, Result<Found, Answer>)) -> Result<(), SinkError> {
         let passed = answer.is_ok();
+        let (asked, writes) = (job.call.asked(), !matches!(job.call, Call::Read(_)));
         let reply = self.desk.hear(job, answer, now(), fastrand::f64());
         if let Some((refusal, answer)) = &reply.refused {
             self.metrics.refused(refusal.class());
-            self.complain(refusal, answer);
+            if matches!(refusal, Refusal::Throttled { .. }) {
+                self.width.throttled();
+            }
+            self.complain(asked, refusal, answer);
         }
         if passed {
+            self.width.passed();
             self.kind.met();
             [&THROTTLED, &REFUSED, &UNSERVED].into_iter().for_each(Complaint::settle);
+        }
+        if passed && writes && self.lacks == Some(asked) {
+            self.lacks = None;
+            self.rights.met();
+            FORBIDDEN.settle();
         }
         let fatal = reply.refused.as_ref().is_some_and(|(refusal, _)| *refusal == Refusal::Fatal);
         self.reply(reply);
         if fatal { Err(SinkError::Unauthorized) } else { Ok(()) }
     }
 
-    fn complain(&self, refusal: &Refusal, answer: &Answer) {
+    fn complain(&mut self, asked: Asked, refusal: &Refusal, answer: &Answer) {
         let said = format!("code={} {}", answer.code, answer.message);
         match refusal {
             Refusal::Throttled { .. } => THROTTLED.raise(&said),
             Refusal::Transient => REFUSED.raise(&said),
+            Refusal::Outage if answer.about == About::Right => {
+                let right = match asked {
+                    Asked::Create => "create remediationrequests",
+                    Asked::Object => "patch remediationrequests/status",
+                };
+                self.lacks = Some(asked);
+                self.rights.missing(format!("the sink has no right to {right} any more: grant it again"));
+                FORBIDDEN.raise(&said);
+            }
             Refusal::Outage => {
                 self.kind.missing("the api server does not serve RemediationRequest: `breakwater print crd`");
                 UNSERVED.raise(&said);
