@@ -73,7 +73,7 @@ fn q05_a_bad_url_of_redis_names_the_variable_and_shows_no_secret() {
         ("redis://user:hunter2@redis:notaport", "redis://***@redis:notaport"),
         ("hunter2", "***"),
     ] {
-        let form = "redis://[:PASSWORD@]HOST:PORT[/DB], or rediss:// for TLS";
+        let form = crate::memory::redis::link::FORMS;
         let args = [asked.as_slice(), &[url]].concat();
         check(&args, &format!("BREAKWATER_REDIS_URL: {shown} is no URL of Redis; write {form}"));
         let cli = Cli::try_parse_from(&args).unwrap();
