@@ -26,15 +26,21 @@ pub struct Bench<M> {
     pub metrics: WorkMetrics,
 }
 
+/// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+#[must_use]
+pub fn keep(pipeline: &Pipeline) -> Duration {
+    let (dedup, storm) = (&pipeline.dedup, &pipeline.storm);
+    let window = storm.rules.iter().map(|rule| rule.window).max().unwrap_or_default();
+    let stormy = window.saturating_add(storm.max_duration).saturating_add(storm.quiet);
+    let told = dedup.update_interval.max(storm.update_interval);
+    dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold).saturating_add(told).saturating_add(MARGIN)
+}
+
 impl<M> Bench<M> {
-    /// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+    /// See [`keep`].
     #[must_use]
     pub fn keep(&self) -> Duration {
-        let (dedup, storm) = (&self.pipeline.dedup, &self.pipeline.storm);
-        let window = storm.rules.iter().map(|rule| rule.window).max().unwrap_or_default();
-        let stormy = window.saturating_add(storm.max_duration).saturating_add(storm.quiet);
-        let told = dedup.update_interval.max(storm.update_interval);
-        dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold).saturating_add(told).saturating_add(MARGIN)
+        keep(&self.pipeline)
     }
 
     /// What holds for every change of a group.
