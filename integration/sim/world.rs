@@ -240,12 +240,11 @@ impl World {
                 .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
                 .collect();
             for (before, draft) in drafts {
-                for update in before {
-                    self.topic.push(through_the_topic(&Remediation::Update(Box::new(update))));
-                    self.point()?;
+                let before = before.into_iter().map(|update| Remediation::Update(Box::new(update)));
+                for outgoing in before.chain([Remediation::Draft(draft)]) {
+                    self.topic.push(through_the_topic(&outgoing));
+                    self.point()?; // some of the drafts are in the topic, and the others are not
                 }
-                self.topic.push(through_the_topic(&Remediation::Draft(draft)));
-                self.point()?; // some of the drafts are in the topic, and the others are not
             }
             now(waiting::published(&self.bench, &incidents, mark))?;
             self.point()?;

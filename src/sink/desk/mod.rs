@@ -269,12 +269,32 @@ impl Desk {
             held.outcome = Outcome::Closed;
             return Reply { settled: self.settle(vec![held]), ..Reply::default() };
         }
+        if let Some(reply) = self.dissolved(remediation, &held) {
+            return reply;
+        }
         let mut work = Work::new(self.place(incident), incident, Step::Read, held.record.at);
         work.lane = Lane::Status(rank(remediation.progress()));
         work.figure(Figures { incident: incident.clone(), progress: remediation.progress().clone() });
         work.held.push(held);
         self.lanes.push(work);
         Reply::default()
+    }
+
+    /// A storm of which nobody is left, as all its members are counted elsewhere, has no object that could be missed.
+    fn dissolved(&mut self, remediation: &Remediation, held: &Held) -> Option<Reply> {
+        let (incident, storm) = (remediation.incident(), remediation.progress().storm.as_ref()?);
+        let elsewhere = self.live.elsewhere(&incident.name, storm, None);
+        if storm.members.is_empty() || elsewhere.len() < storm.members.len() {
+            return None;
+        }
+        let elsewhere = self.live_ones(elsewhere);
+        if elsewhere.is_empty() {
+            let held = Held { outcome: Outcome::Closed, ..held.clone() };
+            return Some(Reply { settled: self.settle(vec![held]), ..Reply::default() });
+        }
+        self.share(held, elsewhere.len());
+        self.count_elsewhere(&elsewhere, incident, held);
+        Some(Reply::default())
     }
 
     fn place(&self, incident: &Incident) -> ObjectId {
