@@ -13,7 +13,7 @@ use kube::discovery::{Scope as Reach, pinned_kind};
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Config};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -141,18 +141,23 @@ impl Kube {
 
 /// Notes every object of a namespace that was ever there, by name: "and no other at any time".
 pub struct Recorder {
-    seen: Arc<Mutex<BTreeSet<String>>>,
+    seen: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
     _task: JoinSet<()>,
 }
 
 impl Recorder {
     /// Every name seen since the recorder began, also of objects that are gone.
     pub fn names(&self) -> BTreeSet<String> {
-        self.seen.lock().expect("nobody panics while noting").clone()
+        self.seen.lock().expect("nobody panics while noting").keys().cloned().collect()
+    }
+
+    /// Every status that an object has shown, in order; one that it was created without is none.
+    pub fn statuses(&self, name: &str) -> Vec<Value> {
+        self.seen.lock().expect("nobody panics while noting").get(name).cloned().unwrap_or_default()
     }
 
     async fn start(api: Api<DynamicObject>) -> Self {
-        let (seen, mut task) = (Arc::new(Mutex::new(BTreeSet::new())), JoinSet::new());
+        let (seen, mut task) = (Arc::new(Mutex::new(BTreeMap::new())), JoinSet::new());
         let (began, beginning) = tokio::sync::oneshot::channel();
         let (notes, mut began) = (Arc::clone(&seen), Some(began));
         task.spawn(async move {
@@ -161,7 +166,10 @@ impl Recorder {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
-                        notes.lock().expect("nobody panics while noting").extend(object.metadata.name);
+                        let mut notes = notes.lock().expect("nobody panics while noting");
+                        let statuses: &mut Vec<Value> = notes.entry(object.metadata.name.unwrap_or_default()).or_default();
+                        let status = object.data.get("status").cloned().filter(|status| !status.is_null());
+                        statuses.extend(status.filter(|status| statuses.last() != Some(status)));
                     }
                     Ok(Event::InitDone) => drop(began.take().map(|began| began.send(()))),
                     Ok(Event::Init) | Err(_) => {}

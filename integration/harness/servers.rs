@@ -218,6 +218,13 @@ impl OwnRedis {
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
         connection(&self.url).await
     }
+
+    /// Empties it.
+    pub async fn flush(&self) {
+        let done: String =
+            redis::cmd("FLUSHALL").query_async(&mut self.connection().await).await.expect("redis answers");
+        assert_eq!(done, "OK");
+    }
 }
 
 /// A connection to any Redis, for the test itself.

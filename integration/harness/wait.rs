@@ -41,3 +41,8 @@ pub async fn until_eq<T: PartialEq + Debug>(
     })
     .await;
 }
+
+/// Waits until so much time has passed since a moment: for rows that speak of time itself.
+pub async fn until_passed(span: Duration, since: Instant) {
+    tokio::time::sleep_until((since + span).into()).await;
+}

@@ -39,4 +39,6 @@ mod retention;
 mod servers;
 mod sink;
 mod storm;
+mod torrents;
 mod watching;
+mod weight;

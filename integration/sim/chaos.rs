@@ -20,8 +20,6 @@ fn step() -> impl Strategy<Value = (i64, usize, usize, u32)> {
     (gap, 0..2_usize, 0..6_usize, 0..100_u32)
 }
 
-/// After so long memory calls a firing new, though its object may be live.
-const TTL: i64 = 300_000;
 /// What memory keeps: of what is older it may have forgotten a record that somebody is still busy with.
 const KEPT: i64 = 900_000;
 
@@ -162,7 +160,7 @@ fn stand(world: &World) -> BTreeMap<String, String> {
         let status = &kept.object.status;
         let dedup = status.deduplication.clone().unwrap();
         let storm = status.storm_aggregation.as_ref().map(|storm| {
-            let mut members = storm.members.0.chunks(32).collect::<Vec<_>>();
+            let mut members = storm.members.0.chunks(10).collect::<Vec<_>>();
             members.sort_unstable();
             format!("{} {members:02x?}", storm.total_affected_resources)
         });
@@ -175,20 +173,13 @@ fn stand(world: &World) -> BTreeMap<String, String> {
 proptest! {
     #![proptest_config(cases())]
 
+    /// Without ends: they come from outside, and when they come depends on when objects are written.
     #[test]
-    fn r03_any_story_within_a_ttl_and_without_ends_leaves_the_objects_of_an_orderly_run(
+    fn r03_any_story_without_ends_leaves_the_objects_of_an_orderly_run(
         steps in prop::collection::vec(step(), 1..40), seed in any::<u64>(),
     ) {
-        let mut events = story(&steps, TTL);
-        let mut known = std::collections::BTreeSet::new();
-        events.retain(|event| match event.deed {
-            Deed::Fires { .. } => {
-                known.insert((event.namespace.clone(), event.pod.clone()));
-                true
-            }
-            Deed::Resolved => known.contains(&(event.namespace.clone(), event.pod.clone())),
-            Deed::Ends => false,
-        });
+        let mut events = story(&steps, KEPT);
+        events.retain(|event| event.deed != Deed::Ends);
         let mut orderly = World::new(STORMY);
         play(&mut orderly, &events, 1000);
         let chaotic = Chaos::new(STORMY, written(&orderly), seed).run(EventTime(orderly.now.0 + 60_000));

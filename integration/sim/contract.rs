@@ -16,7 +16,7 @@ use proptest::prelude::*;
 pub const SHARD: Shard = Shard::Numbered(3);
 
 fn fingerprint(word: &str) -> Key {
-    Key::Fingerprint(Fingerprint::of([word]))
+    Key::Fingerprint(Fingerprint::of([word]).brief())
 }
 
 fn swap(key: Key, seen: Option<&[u8]>, value: &[u8]) -> Swap {
@@ -166,7 +166,7 @@ pub async fn keys_of_other_kinds_and_shards_are_others(memory: &impl Memory) {
     let same = [9; 16];
     let mut long = [0; 32];
     long[..16].copy_from_slice(&same);
-    let keys = [Key::Group(GroupId(same)), Key::Fingerprint(Fingerprint::from_bytes(long)), Key::Mark(9), Key::Wanted];
+    let keys = [Key::Group(GroupId(same)), Key::Fingerprint(Fingerprint::from_bytes(long).brief()), Key::Mark(9), Key::Wanted];
     for (number, key) in keys.iter().enumerate() {
         assert!(made(memory, swap(*key, None, &[number as u8])).await);
         assert_eq!(memory.recall(Shard::Numbered(5), &[*key]).await.unwrap(), [None]);

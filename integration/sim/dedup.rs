@@ -120,7 +120,7 @@ fn e13_within_one_hold_both_are_drafted() {
     let fingerprint =
         breakwater::alert::record::parse(&record.value, &record.headers, record.at, &world.bench.pipeline.identity)
             .unwrap()
-            .fingerprint();
+            .brief();
     world.append_closed(&breakwater::alert::Closed {
         fingerprint,
         through: EventTime(0),

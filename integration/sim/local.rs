@@ -42,13 +42,13 @@ fn keep(local: &Local, key: Key, seconds: u64, due: Option<i64>) {
 #[test]
 fn j17_what_was_not_touched_for_its_time_is_gone_and_nothing_of_it_is_left() {
     let local = Local::default();
-    keep(&local, Key::Fingerprint(Fingerprint::of(["a"])), 10, None);
+    keep(&local, Key::Fingerprint(Fingerprint::of(["a"]).brief()), 10, None);
     keep(&local, Key::Group(GroupId([1; 16])), 20, Some(5));
     local.advance(Duration::from_secs(10));
     assert_eq!(local.len(), 2);
     local.advance(Duration::from_secs(11));
     assert_eq!(local.len(), 1);
-    keep(&local, Key::Fingerprint(Fingerprint::of(["a"])), 30, None);
+    keep(&local, Key::Fingerprint(Fingerprint::of(["a"]).brief()), 30, None);
     local.advance(Duration::from_secs(21));
     assert_eq!(local.due(SHARD, 10).now_or_never().unwrap().unwrap(), []);
     local.advance(Duration::from_secs(42));

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use breakwater::{
-    alert::{EventTime, Fingerprint, headers::Headers},
+    alert::{Brief, EventTime, headers::Headers},
     remediation::{Draft, Incident, Progress, Remediation},
 };
 use bytes::Bytes;
@@ -122,7 +122,7 @@ impl Drafted {
         let is_over = |name: &str, progress: &Progress| {
             let incident = &self.incidents[name];
             let members = progress.storm.iter().flat_map(|storm| &storm.members).map(|member| member.fingerprint);
-            let whose: Vec<_> = members.chain([incident.fingerprint]).collect();
+            let whose: Vec<_> = members.chain([incident.fingerprint.brief()]).collect();
             over.iter().any(|(whom, through)| whose.contains(whom) && incident.generation.at <= *through)
         };
         let gone: Vec<String> =
@@ -136,7 +136,7 @@ impl Drafted {
     }
 }
 
-fn closed(world: &World) -> Vec<(Fingerprint, EventTime)> {
+fn closed(world: &World) -> Vec<(Brief, EventTime)> {
     let records = world.partitions.iter().flat_map(|partition| &partition.log);
     let read = records.filter_map(|record| {
         let rules = &world.bench.pipeline.identity;

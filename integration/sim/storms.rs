@@ -87,6 +87,13 @@ fn f13_the_window_ends_where_it_ends() {
 }
 
 #[test]
+fn f13_a_window_may_be_as_short_as_the_hold() {
+    check("storm: { hold: 2s, window: 2s }", &kin("a", 10, 0.0), &storm("a", 10, 10));
+    check("storm: { hold: 2s, window: 2s }", &format!("{} a09@2", kin("a", 9, 0.0)), &storm("a", 10, 10));
+    check("storm: { hold: 2s, window: 2s }", &format!("{} a09@2.001", kin("a", 9, 0.0)), &singles("a", 10, ""));
+}
+
+#[test]
 fn f14_the_tenth_may_come_within_the_hold() {
     check(SHIPPED, &format!("{} a09@1", kin("a", 9, 0.0)), &storm("a", 10, 10));
 }

@@ -102,7 +102,7 @@ impl World {
     /// The broker appends a record now; the partition is its fingerprint's unless one is named.
     pub fn append(&mut self, partition: Option<i32>, value: Bytes, headers: Headers) -> Position {
         let rules = &self.bench.pipeline.identity;
-        let own = || record::parse(&value, &headers, self.now, rules).map_or(0, |signal| signal.fingerprint().shard(3));
+        let own = || record::parse(&value, &headers, self.now, rules).map_or(0, |signal| signal.brief().shard(3));
         let partition = partition.unwrap_or_else(|| i32::try_from(own()).unwrap());
         let log = &mut self.partitions[usize::try_from(partition).unwrap()].log;
         let position = Position { partition, offset: i64::try_from(log.len()).unwrap() };
@@ -240,10 +240,11 @@ impl World {
                 .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
                 .collect();
             for (before, draft) in drafts {
-                self.topic.extend(before.map(|update| through_the_topic(&Remediation::Update(update))));
-                self.point()?;
-                self.topic.push(through_the_topic(&Remediation::Draft(draft)));
-                self.point()?; // some of the drafts are in the topic, and the others are not
+                let before = before.into_iter().map(|update| Remediation::Update(Box::new(update)));
+                for outgoing in before.chain([Remediation::Draft(draft)]) {
+                    self.topic.push(through_the_topic(&outgoing));
+                    self.point()?; // some of the drafts are in the topic, and the others are not
+                }
             }
             now(waiting::published(&self.bench, &incidents, mark))?;
             self.point()?;

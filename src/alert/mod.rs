@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Brief, Fingerprint};
 
 /// Event time: milliseconds since the epoch by the broker's clock (a record's `LogAppendTime`).
 #[derive(
@@ -173,9 +173,10 @@ pub struct Alert {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Closed {
-    /// The fingerprint whose incident is over; a storm is closed member by member.
+    /// The fingerprint whose incident is over, cut short, as a storm's object lists its members; a storm is closed member
+    /// by member. 20 hex digits: murmur2 of the 64, then the first 12 of them.
     #[schemars(with = "String")]
-    pub fingerprint: Fingerprint,
+    pub fingerprint: Brief,
     /// Event time of the newest generation that the object stood for: that one and older are over, nothing newer.
     pub through: EventTime,
     /// `namespace/name` of the object.
@@ -199,9 +200,9 @@ pub enum Signal {
 impl Signal {
     /// Whom it speaks of.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub fn brief(&self) -> Brief {
         match self {
-            Self::Alert(alert) => alert.fingerprint,
+            Self::Alert(alert) => alert.fingerprint.brief(),
             Self::Closed(closed) => closed.fingerprint,
         }
     }

@@ -13,10 +13,23 @@ pub fn shard_of(key: &[u8], shards: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % shards.max(1)
 }
 
+const SEED: u32 = 0x9747_b28c;
+const M: u32 = 0x5bd1_e995;
+
+/// The key of four bytes that has this hash, hence lies where any other key with this hash lies, however many
+/// partitions there are. Of four bytes there is exactly one, as each step of the hash can be undone.
+#[must_use]
+pub(super) fn key_with(hash: u32) -> [u8; 4] {
+    const UNDO_M: u32 = 0xe59b_19bd; // M * UNDO_M = 1 in 32 bits
+    let undo_15 = hash ^ (hash >> 15) ^ (hash >> 30);
+    let product = undo_15.wrapping_mul(UNDO_M);
+    let undo_13 = product ^ (product >> 13) ^ (product >> 26);
+    let word = (undo_13 ^ (SEED ^ 4).wrapping_mul(M)).wrapping_mul(UNDO_M);
+    (word ^ (word >> 24)).wrapping_mul(UNDO_M).to_le_bytes()
+}
+
 /// Murmur2, 32 bits, with the seed of `org.apache.kafka.common.utils.Utils.murmur2`.
-fn murmur2(data: &[u8]) -> u32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
+pub(super) fn murmur2(data: &[u8]) -> u32 {
     let mut hash = SEED ^ u32::try_from(data.len()).unwrap_or(u32::MAX);
     let (chunks, rest) = data.as_chunks::<4>();
     for chunk in chunks {

@@ -142,7 +142,7 @@ async fn add_judge(
     kubernetes: &Cluster,
 ) -> anyhow::Result<()> {
     let health = house.stage("work");
-    let memory = Redis::open(redis.reveal(), &pipeline.topics.redis_prefix)?;
+    let memory = Redis::open(redis.reveal(), &pipeline.topics.redis_prefix)?.keeping(work::bench::keep(pipeline));
     let namespaces = Namespaces::default();
     let client = kube::Client::try_from(config(kubernetes).await?)?;
     let (known, whole) = (health.condition("namespaces"), CancellationToken::new());

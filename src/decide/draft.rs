@@ -191,17 +191,24 @@ impl Desk<'_> {
         Draft { incident, spec, labels, annotations, progress }
     }
 
-    /// How an incident of one fingerprint stands now.
+    /// How an incident of one fingerprint stands now. None of a storm's member, which has no object of its own.
     #[must_use]
-    pub fn kin_update(&self, group: GroupId, members: &Group, generation: Generation, kin: &Kin) -> (Update, Judged) {
+    pub fn kin_update(
+        &self,
+        group: GroupId,
+        members: &Group,
+        generation: Generation,
+        kin: &Kin,
+    ) -> Option<(Update, Judged)> {
+        let fingerprint = kin.whole?;
         let judged = self.judge(namespace_of(&kin.resource), &kin.severity.name);
         let superseded_by = kin.standing.storm().and_then(|storm| storm_name(group, members, storm));
         let incident = Incident {
-            fingerprint: kin.fingerprint,
+            fingerprint,
             group,
             generation,
             storm: false,
-            name: name(&kin.alert, NameOf::Single(kin.fingerprint), generation),
+            name: name(&kin.alert, NameOf::Single(fingerprint), generation),
             namespace: kin.namespace.clone(),
         };
         let progress = Progress {
@@ -214,7 +221,7 @@ impl Desk<'_> {
             superseded_by,
             storm: None,
         };
-        (Update { incident, progress }, judged)
+        Some((Update { incident, progress }, judged))
     }
 
     /// How a storm stands now. None if its first member is gone from memory.
@@ -227,7 +234,7 @@ impl Desk<'_> {
         let resolved: Option<Vec<EventTime>> =
             members.members(storm.generation).map(|(_, kin)| kin.resolved_at).collect();
         let incident = Incident {
-            fingerprint: opener.fingerprint,
+            fingerprint: opener.whole?,
             group,
             generation: storm.generation,
             storm: true,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Key, Memory, MemoryError, Shard, Swap, form, version};
 use crate::{
-    alert::{EventTime, Fingerprint},
+    alert::{Brief, EventTime},
     decide::{dedup::Memo, storm::Group},
     remediation::GroupId,
 };
@@ -20,8 +20,8 @@ pub async fn memos<M: Memory>(
     memory: &M,
     shards: u32,
     keep: Duration,
-    ids: impl IntoIterator<Item = Fingerprint>,
-    mut change: impl FnMut(Fingerprint, &mut Memo) -> bool + Send,
+    ids: impl IntoIterator<Item = Brief>,
+    mut change: impl FnMut(Brief, &mut Memo) -> bool + Send,
 ) -> Result<(), MemoryError> {
     for (shard, ids) in by_shard(ids, |id| id.shard(shards)) {
         let mut pending = ids;

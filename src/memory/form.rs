@@ -1,21 +1,18 @@
 //! What a memo and a group look like in memory: packed, since there may be millions of them.
 //!
-//! Numbers are variable-length (LEB128, signed ones zigzag), times are differences to the one before, words that
-//! repeat (namespaces, kinds, severities) are written once. A value of another form is read as none, and its record
-//! finds memory empty; a new form gets a new number in front.
+//! A value of another form is read as none, and its record finds memory empty.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
+use super::packer::{Packer, Reader};
 use crate::{
-    alert::{EventTime, Fingerprint, Position},
+    alert::{Brief, EventTime, Fingerprint},
     decide::{
         dedup::{Last, Memo, Run, Severity},
         storm::{Group, Kin, Standing, Storm, Told},
     },
     remediation::{Generation, GroupId, Resource},
 };
-
-const FORM: u8 = 2;
 
 /// Packs what memory keeps of a fingerprint.
 #[must_use]
@@ -26,15 +23,15 @@ pub fn pack_memo(memo: &Memo) -> Vec<u8> {
         out.time(last.at);
     });
     out.many(&memo.runs, |out, run| {
+        let times = [run.resolved_at, run.closed_at, run.starts_at];
+        out.number(times.iter().enumerate().map(|(bit, time)| u64::from(time.is_some()) << bit).sum());
         out.generation(run.generation);
         out.bytes.extend_from_slice(&run.group.0);
         out.number(run.count);
         out.time(run.seen);
         out.severity(&run.severity);
-        out.maybe_time(run.resolved_at);
-        out.maybe_time(run.closed_at);
         out.time(run.due);
-        out.maybe_time(run.starts_at);
+        times.into_iter().flatten().for_each(|time| out.aside(time));
     });
     out.bytes
 }
@@ -45,19 +42,37 @@ pub fn read_memo(bytes: &[u8]) -> Option<Memo> {
     let mut from = Reader::new(bytes)?;
     let last = from.many(|from| Some(Last { position: from.position()?, at: from.time()? }))?;
     let runs = from.many(|from| {
-        Some(Run {
-            generation: from.generation()?,
-            group: GroupId(from.array()?),
-            count: from.number()?,
-            seen: from.time()?,
-            severity: from.severity()?,
-            resolved_at: from.maybe_time()?,
-            closed_at: from.maybe_time()?,
-            due: from.time()?,
-            starts_at: from.maybe_time()?,
-        })
+        let times = from.number()?;
+        let generation = from.generation()?;
+        let (group, count, seen) = (GroupId(from.array()?), from.number()?, from.time()?);
+        let (severity, due) = (from.severity()?, from.time()?);
+        let mut time = |bit: u32| if times & 1 << bit == 0 { Some(None) } else { from.aside().map(Some) };
+        let (resolved_at, closed_at, starts_at) = (time(0)?, time(1)?, time(2)?);
+        Some(Run { generation, group, count, seen, severity, resolved_at, closed_at, due, starts_at })
     })?;
     Some(Memo { runs, last })
+}
+
+/// What one of the kin has that most have not: a bit each, and what it says only where the bit is set.
+mod has {
+    /// Something was told of it, or is to be told.
+    pub(super) const TOLD: u64 = 1;
+    /// It was resolved.
+    pub(super) const RESOLVED: u64 = 2;
+    /// Its object has ended.
+    pub(super) const CLOSED: u64 = 4;
+    /// It is of another name, namespace, kind or first severity than the one before.
+    pub(super) const OTHER: u64 = 8;
+    /// Its severity is no longer the one that it began with.
+    pub(super) const RISEN: u64 = 16;
+    /// It fired again at another time.
+    pub(super) const SEEN: u64 = 32;
+    /// It waits for longer or shorter than the one before.
+    pub(super) const HOLD: u64 = 64;
+    /// Its fingerprint is kept whole.
+    pub(super) const WHOLE: u64 = 128;
+    /// Its object has ended and stood for a storm.
+    pub(super) const CLOSED_AS_STORM: u64 = 256;
 }
 
 /// Packs what memory keeps of a storm group.
@@ -71,29 +86,94 @@ pub fn pack_group(group: &Group) -> Vec<u8> {
         out.severity(&storm.decided_severity);
         out.number(u64::from(storm.published));
         out.maybe_time(storm.closed_at);
-        out.told(&storm.told);
+        told(out, &storm.told);
     });
+    let mut before = None;
     out.many(&group.kin, |out, (generation, kin)| {
-        out.generation(*generation);
-        out.bytes.extend_from_slice(kin.fingerprint.bytes());
-        for word in [&kin.alert, &kin.namespace, &kin.resource.kind, &kin.resource.namespace] {
-            out.word(word);
-        }
-        out.text(&kin.resource.name);
-        out.number(kin.count);
-        out.time(kin.seen);
-        out.severity(&kin.began);
-        out.severity(&kin.severity);
-        out.maybe_time(kin.resolved_at);
-        out.maybe_time(kin.closed_at);
-        if kin.closed_at.is_some() {
-            out.number(u64::from(kin.closed_as_storm));
-        }
-        out.time(kin.due);
-        out.standing(kin.standing);
-        out.told(&kin.told);
+        pack_kin(out, (*generation, kin), before, &group.storms);
+        before = Some((*generation, kin));
     });
     out.bytes
+}
+
+/// One of the kin with its first record.
+type Begun<'a> = (Generation, &'a Kin);
+
+fn pack_kin(out: &mut Packer, (generation, kin): Begun<'_>, before: Option<Begun<'_>>, storms: &[Storm]) {
+    let bits = bits((generation, kin), before);
+    out.number(bits);
+    out.generation(generation);
+    match &kin.whole {
+        Some(whole) => out.bytes.extend_from_slice(whole.bytes()),
+        None => out.bytes.extend_from_slice(kin.fingerprint.bytes()),
+    }
+    if bits & has::OTHER != 0 {
+        words(kin).into_iter().for_each(|word| out.word(word));
+        out.severity(&kin.began);
+    }
+    out.name(&kin.resource.name);
+    out.number(kin.count);
+    standing(out, kin.standing, storms);
+    if bits & has::RISEN != 0 {
+        out.severity(&kin.severity);
+    }
+    if bits & has::SEEN != 0 {
+        out.aside(kin.seen);
+    }
+    if bits & has::HOLD != 0 {
+        out.aside(kin.due);
+    }
+    kin.resolved_at.into_iter().chain(kin.closed_at).for_each(|at| out.aside(at));
+    if bits & has::TOLD != 0 {
+        told(out, &kin.told);
+    }
+}
+
+fn words(kin: &Kin) -> [&str; 4] {
+    [&kin.alert, &kin.namespace, &kin.resource.kind, &kin.resource.namespace]
+}
+
+fn bits((generation, kin): Begun<'_>, before: Option<Begun<'_>>) -> u64 {
+    let hold = |(generation, kin): Begun<'_>| kin.due.0.wrapping_sub(generation.at.0);
+    let alike = |(_, before): Begun<'_>| words(before) == words(kin) && before.began == kin.began;
+    let bits = [
+        (has::OTHER, !before.is_some_and(alike)),
+        (has::HOLD, hold((generation, kin)) != before.map_or(0, hold)),
+        (has::TOLD, kin.told != Told::default()),
+        (has::RESOLVED, kin.resolved_at.is_some()),
+        (has::CLOSED, kin.closed_at.is_some()),
+        (has::CLOSED_AS_STORM, kin.closed_as_storm),
+        (has::RISEN, kin.severity != kin.began),
+        (has::SEEN, kin.seen != generation.at),
+        (has::WHOLE, kin.whole.is_some()),
+    ];
+    bits.into_iter().filter(|(_, holds)| *holds).map(|(bit, _)| bit).sum()
+}
+
+/// A storm by its place among the group's, counted from 1; 0 = another one, which is written out.
+fn standing(out: &mut Packer, standing: Standing, storms: &[Storm]) {
+    let (form, storm) = match standing {
+        Standing::Waiting => (0, None),
+        Standing::Assumed => (1, None),
+        Standing::Own { published, superseded_by: None } => (3 + u64::from(published), None),
+        Standing::Own { published, superseded_by } => (5 + u64::from(published), superseded_by),
+        Standing::Joined { storm, founder } => (7 + u64::from(founder), Some(storm)),
+    };
+    out.number(form);
+    if let Some(generation) = storm {
+        let place = storms.iter().position(|storm| storm.generation == generation);
+        out.number(place.map_or(0, |place| place as u64 + 1));
+        if place.is_none() {
+            out.generation(generation);
+        }
+    }
+}
+
+fn told(out: &mut Packer, told: &Told) {
+    out.number(u64::from(told.changes));
+    out.number(u64::from(told.told));
+    out.number(u64::try_from(told.interval.as_millis()).unwrap_or(u64::MAX));
+    out.maybe_time((told.at != EventTime::default()).then_some(told.at));
 }
 
 /// Reads what [`pack_group`] wrote.
@@ -103,34 +183,92 @@ pub fn read_group(bytes: &[u8]) -> Option<Group> {
     let storms = from.many(|from| {
         let (generation, joined, decided_count) = (from.generation()?, from.time()?, from.number()?);
         let (decided_severity, published, closed_at) = (from.severity()?, from.number()? != 0, from.maybe_time()?);
-        Some(Storm { generation, joined, decided_count, decided_severity, published, closed_at, told: from.told()? })
+        let told = read_told(from)?;
+        Some(Storm { generation, joined, decided_count, decided_severity, published, closed_at, told })
     })?;
-    let kin = from.many(|from| {
-        let generation = from.generation()?;
-        let fingerprint = Fingerprint::from_bytes(from.array()?);
-        let (alert, own_namespace) = (from.word()?, from.word()?);
-        let (kind, namespace, name) = (from.word()?, from.word()?, from.text()?);
-        let (count, seen, began, severity) = (from.number()?, from.time()?, from.severity()?, from.severity()?);
-        let (resolved_at, closed_at) = (from.maybe_time()?, from.maybe_time()?);
-        let kin = Kin {
-            fingerprint,
-            alert,
-            namespace: own_namespace,
-            resource: Resource { kind, name, namespace },
-            count,
-            seen,
-            began,
-            severity,
-            resolved_at,
-            closed_at,
-            closed_as_storm: closed_at.is_some() && from.number()? != 0,
-            due: from.time()?,
-            standing: from.standing()?,
-            told: from.told()?,
-        };
-        Some((generation, kin))
-    })?;
+    let mut alike = Alike::default();
+    let kin = from.many(|from| read_kin(from, &storms, &mut alike))?;
     Some(Group { kin: kin.into_iter().collect(), storms })
+}
+
+/// What one of the kin mostly shares with the one before.
+#[derive(Default)]
+struct Alike {
+    words: [String; 4],
+    began: Severity,
+    hold: i64,
+}
+
+fn read_kin(from: &mut Reader<'_>, storms: &[Storm], alike: &mut Alike) -> Option<(Generation, Kin)> {
+    let bits = from.number()?;
+    let has = |bit: u64| bits & bit != 0;
+    let generation = from.generation()?;
+    let (fingerprint, whole) = read_whose(from, has(has::WHOLE))?;
+    if has(has::OTHER) {
+        alike.words = [from.word()?, from.word()?, from.word()?, from.word()?];
+        alike.began = from.severity()?;
+    }
+    let ([alert, namespace, kind, of], began) = (alike.words.clone(), alike.began.clone());
+    let resource = Resource { kind, name: from.name()?, namespace: of };
+    let (count, standing) = (from.number()?, read_standing(from, storms)?);
+    let severity = if has(has::RISEN) { from.severity()? } else { began.clone() };
+    let seen = if has(has::SEEN) { from.aside()? } else { generation.at };
+    if has(has::HOLD) {
+        alike.hold = from.aside()?.0.wrapping_sub(generation.at.0);
+    }
+    let due = EventTime(generation.at.0.wrapping_add(alike.hold));
+    let resolved_at = if has(has::RESOLVED) { Some(from.aside()?) } else { None };
+    let closed_at = if has(has::CLOSED) { Some(from.aside()?) } else { None };
+    let closed_as_storm = has(has::CLOSED_AS_STORM);
+    let told = if has(has::TOLD) { read_told(from)? } else { Told::default() };
+    let kin = Kin {
+        fingerprint,
+        whole,
+        alert,
+        namespace,
+        resource,
+        count,
+        seen,
+        began,
+        severity,
+        resolved_at,
+        closed_at,
+        closed_as_storm,
+        due,
+        standing,
+        told,
+    };
+    Some((generation, kin))
+}
+
+fn read_whose(from: &mut Reader<'_>, whole: bool) -> Option<(Brief, Option<Fingerprint>)> {
+    if !whole {
+        return Some((Brief::from_bytes(from.array()?), None));
+    }
+    let whole = Fingerprint::from_bytes(from.array()?);
+    Some((whole.brief(), Some(whole)))
+}
+
+fn read_standing(from: &mut Reader<'_>, storms: &[Storm]) -> Option<Standing> {
+    let form = from.number()?;
+    let mut storm = || match usize::try_from(from.number()?).ok()?.checked_sub(1) {
+        Some(place) => storms.get(place).map(|storm| storm.generation),
+        None => from.generation(),
+    };
+    Some(match form {
+        0 => Standing::Waiting,
+        1 => Standing::Assumed,
+        3 | 4 => Standing::Own { published: form == 4, superseded_by: None },
+        5 | 6 => Standing::Own { published: form == 6, superseded_by: Some(storm()?) },
+        7 | 8 => Standing::Joined { founder: form == 8, storm: storm()? },
+        _ => return None,
+    })
+}
+
+fn read_told(from: &mut Reader<'_>) -> Option<Told> {
+    let (changes, told) = (u32::try_from(from.number()?).ok()?, u32::try_from(from.number()?).ok()?);
+    let interval = Duration::from_millis(from.number()?);
+    Some(Told { changes, told, interval, at: from.maybe_time()?.unwrap_or_default() })
 }
 
 /// Packs a mark: whose it is, and how far its partition was read.
@@ -190,206 +328,4 @@ pub fn pack_number(number: u64) -> Vec<u8> {
 #[must_use]
 pub fn read_number(bytes: &[u8]) -> Option<u64> {
     Reader::new(bytes)?.number()
-}
-
-struct Packer {
-    bytes: Vec<u8>,
-    words: BTreeMap<String, u64>,
-    clock: i64,
-}
-
-impl Packer {
-    fn new() -> Self {
-        Self { bytes: vec![FORM], words: BTreeMap::new(), clock: 0 }
-    }
-
-    fn many<T>(
-        &mut self,
-        items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
-        pack: impl Fn(&mut Self, T),
-    ) {
-        let items = items.into_iter();
-        self.number(items.len() as u64);
-        items.for_each(|item| pack(self, item));
-    }
-
-    fn number(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push((value & 0x7f) as u8);
-    }
-
-    fn signed(&mut self, value: i64) {
-        self.number(((value << 1) ^ (value >> 63)).cast_unsigned());
-    }
-
-    fn time(&mut self, at: EventTime) {
-        self.signed(at.0.wrapping_sub(self.clock));
-        self.clock = at.0;
-    }
-
-    /// A far-off time would spoil the differences, so it leaves the clock alone.
-    fn maybe_time(&mut self, at: Option<EventTime>) {
-        self.number(u64::from(at.is_some()));
-        if let Some(at) = at {
-            self.signed(at.0.wrapping_sub(self.clock));
-        }
-    }
-
-    fn position(&mut self, position: Position) {
-        self.signed(i64::from(position.partition));
-        self.signed(position.offset);
-    }
-
-    fn generation(&mut self, generation: Generation) {
-        self.time(generation.at);
-        self.position(generation.position);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.bytes.extend_from_slice(text.as_bytes());
-    }
-
-    fn word(&mut self, word: &str) {
-        let next = self.words.len() as u64 + 1;
-        match self.words.get(word).copied() {
-            Some(index) => self.number(index),
-            None => {
-                self.words.insert(word.to_owned(), next);
-                self.number(0);
-                self.text(word);
-            }
-        }
-    }
-
-    fn severity(&mut self, severity: &Severity) {
-        self.number(u64::from(severity.rank));
-        self.word(&severity.name);
-    }
-
-    fn standing(&mut self, standing: Standing) {
-        match standing {
-            Standing::Waiting => self.number(0),
-            Standing::Assumed => self.number(1),
-            Standing::Own { published, superseded_by: None } => self.number(3 + u64::from(published)),
-            Standing::Own { published, superseded_by: Some(storm) } => {
-                self.number(5 + u64::from(published));
-                self.generation(storm);
-            }
-            Standing::Joined { storm, founder } => {
-                self.number(7 + u64::from(founder));
-                self.generation(storm);
-            }
-        }
-    }
-
-    fn told(&mut self, told: &Told) {
-        self.number(u64::from(told.changes));
-        self.number(u64::from(told.told));
-        self.number(u64::try_from(told.interval.as_millis()).unwrap_or(u64::MAX));
-        self.maybe_time((told.at != EventTime::default()).then_some(told.at));
-    }
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    words: Vec<String>,
-    clock: i64,
-}
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Option<Self> {
-        let (form, bytes) = bytes.split_first()?;
-        (*form == FORM).then_some(Self { bytes, words: Vec::new(), clock: 0 })
-    }
-
-    fn many<T>(&mut self, read: impl Fn(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.number()?;
-        (0..count).map(|_| read(self)).collect()
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.bytes.split_first()?;
-            self.bytes = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let value = self.number()?;
-        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-    }
-
-    fn time(&mut self) -> Option<EventTime> {
-        self.clock = self.clock.wrapping_add(self.signed()?);
-        Some(EventTime(self.clock))
-    }
-
-    fn maybe_time(&mut self) -> Option<Option<EventTime>> {
-        if self.number()? == 0 {
-            return Some(None);
-        }
-        Some(Some(EventTime(self.clock.wrapping_add(self.signed()?))))
-    }
-
-    fn position(&mut self) -> Option<Position> {
-        Some(Position { partition: i32::try_from(self.signed()?).ok()?, offset: self.signed()? })
-    }
-
-    fn generation(&mut self) -> Option<Generation> {
-        Some(Generation { at: self.time()?, position: self.position()? })
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.bytes.split_first_chunk::<N>()?;
-        self.bytes = rest;
-        Some(*head)
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (head, rest) = self.bytes.split_at_checked(length)?;
-        self.bytes = rest;
-        String::from_utf8(head.to_vec()).ok()
-    }
-
-    fn word(&mut self) -> Option<String> {
-        let index = usize::try_from(self.number()?).ok()?;
-        if let Some(known) = index.checked_sub(1) {
-            return self.words.get(known).cloned();
-        }
-        let word = self.text()?;
-        self.words.push(word.clone());
-        Some(word)
-    }
-
-    fn severity(&mut self) -> Option<Severity> {
-        Some(Severity { rank: u32::try_from(self.number()?).ok()?, name: self.word()? })
-    }
-
-    fn standing(&mut self) -> Option<Standing> {
-        Some(match self.number()? {
-            0 => Standing::Waiting,
-            1 => Standing::Assumed,
-            form @ (3 | 4) => Standing::Own { published: form == 4, superseded_by: None },
-            form @ (5 | 6) => Standing::Own { published: form == 6, superseded_by: Some(self.generation()?) },
-            form @ (7 | 8) => Standing::Joined { founder: form == 8, storm: self.generation()? },
-            _ => return None,
-        })
-    }
-
-    fn told(&mut self) -> Option<Told> {
-        let (changes, told) = (u32::try_from(self.number()?).ok()?, u32::try_from(self.number()?).ok()?);
-        let interval = Duration::from_millis(self.number()?);
-        Some(Told { changes, told, interval, at: self.maybe_time()?.unwrap_or_default() })
-    }
 }

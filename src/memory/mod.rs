@@ -7,6 +7,7 @@
 pub mod amend;
 pub mod form;
 pub mod local;
+mod packer;
 mod probe;
 pub mod redis;
 pub mod vouch;
@@ -19,7 +20,7 @@ use std::{future::Future, time::Duration};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    alert::{EventTime, Fingerprint},
+    alert::{Brief, EventTime},
     remediation::GroupId,
 };
 
@@ -36,7 +37,7 @@ pub enum Shard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// A fingerprint's memo.
-    Fingerprint(Fingerprint),
+    Fingerprint(Brief),
     /// A storm group.
     Group(GroupId),
     /// How far one partition was read.

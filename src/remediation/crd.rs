@@ -213,7 +213,8 @@ pub struct StormStatus {
     /// When the storm's last member was resolved, members counted under `folded` aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<String>,
-    /// The members' fingerprints, 32 bytes each, concatenated, in base64; at most 20 000.
+    /// The members' fingerprints cut short, 10 bytes each (murmur2 of the 64 digits, then the first 6 bytes), concatenated,
+    /// in base64; at most 20 000.
     #[serde(default, skip_serializing_if = "no_bytes")]
     #[schemars(with = "String")]
     pub members: ByteString,

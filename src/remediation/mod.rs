@@ -14,7 +14,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{EventTime, Fingerprint, Position, Target};
+use crate::alert::{Brief, EventTime, Fingerprint, Position, Target};
 
 /// Which incident of its fingerprint or group this is: the first record that belongs to it. Later ones are newer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -132,8 +132,8 @@ impl From<&Target> for Resource {
 /// One member of a storm, as the sink must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
-    pub fingerprint: Fingerprint,
+    /// Who, cut short.
+    pub fingerprint: Brief,
     /// Event time of its first record in this storm.
     pub first_seen: EventTime,
     /// Whether it has an object of its own that the storm supersedes (a slow trickle before the threshold).
@@ -150,8 +150,8 @@ pub struct StormProgress {
     pub total_affected_resources: u64,
     /// At most `storm.max_listed` of them, in order of arrival.
     pub affected_resources: Vec<Resource>,
-    /// All members, up to 20 000: of each 32 bytes of fingerprint, 8 of first seen (big-endian, ms) and 1 of superseded,
-    /// concatenated, in base64.
+    /// All members, up to 20 000: of each 10 bytes of fingerprint cut short (murmur2 of its 64 digits, then its first 6),
+    /// 8 of first seen (big-endian, ms) and 1 of superseded, concatenated, in base64.
     #[serde(with = "members", default)]
     #[schemars(with = "String")]
     pub members: Vec<Member>,

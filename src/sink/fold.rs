@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::object::{Object, members};
 use crate::{
-    alert::{EventTime, Fingerprint},
+    alert::{Brief, EventTime, Fingerprint},
     remediation::{
         Generation, Incident, Progress, Resource, StormProgress,
         crd::{Deduplication, FoldedMember, RemediationRequestStatus, StormStatus},
@@ -50,7 +50,7 @@ pub fn fold(object: &Object, incident: &Incident, progress: &Progress, rules: &R
             return status;
         }
         match (&progress.storm, object.storm) {
-            (Some(of), true) => grow(storm.get_or_insert_default(), of, &dedup, (incident, turn), rules.max_listed),
+            (Some(of), true) => grow(storm.get_or_insert_default(), of, &dedup, rules.max_listed),
             _ => status.superseded_by = progress.superseded_by.clone().or(status.superseded_by),
         }
         let resolved = storm.as_mut().map_or(&mut status.resolved_at, |storm| &mut storm.resolved_at);
@@ -77,21 +77,22 @@ pub fn ours(status: &RemediationRequestStatus) -> RemediationRequestStatus {
     RemediationRequestStatus { overall_phase: None, ..status.clone() }
 }
 
-/// A resolution of which no firing is known any more: it ends what the object stands for, and moves nothing else.
+/// A resolution of which no firing is known any more: it ends what the object stands for, unless that began after it, and
+/// moves nothing else. Of the same millisecond, the place in the log tells what came first.
 fn resolve(object: &Object, status: &mut RemediationRequestStatus, of: &Incident, at: Option<EventTime>) {
     let Some(at) = at.filter(|at| *at >= object.first_seen()) else { return };
     let text = Some(at.rfc3339());
     match &mut status.storm_aggregation {
         Some(storm) if object.storm => {
             let whose = of.fingerprint.to_string();
-            let begun = |member: &FoldedMember| Generation::parse(&member.generation).map(|of| of.at);
+            let begun = |member: &FoldedMember| Generation::parse(&member.generation);
             let mut folded = storm.folded.iter_mut();
-            if let Some(member) = folded.find(|member| member.fingerprint == whose && begun(member) <= Some(at)) {
+            if let Some(member) = folded.find(|member| member.fingerprint == whose && begun(member) < Some(of.generation)) {
                 member.resolved_at = text.max(member.resolved_at.take());
             }
             status.resolved_at = storm_resolved(storm);
         }
-        _ if !object.storm && at >= object.last_seen() => status.resolved_at = text.max(status.resolved_at.take()),
+        _ if !object.storm && at >= object.last_seen() && of.generation > object.newest() => status.resolved_at = text.max(status.resolved_at.take()),
         _ => {}
     }
 }
@@ -156,16 +157,10 @@ fn total(dedup: &mut Deduplication, storm: Option<&mut StormStatus>, before: u64
 }
 
 /// Members, resources and totals only grow.
-fn grow(
-    storm: &mut StormStatus,
-    told: &StormProgress,
-    dedup: &Deduplication,
-    (of, turn): (&Incident, Turn),
-    listed: usize,
-) {
-    let mut known: BTreeSet<Fingerprint> = members(storm).collect();
+fn grow(storm: &mut StormStatus, told: &StormProgress, dedup: &Deduplication, listed: usize) {
+    let mut known: BTreeSet<Brief> = members(storm).collect();
     let room = MEMBERS.saturating_sub(known.len());
-    let fresh: Vec<Fingerprint> =
+    let fresh: Vec<Brief> =
         told.members.iter().map(|member| member.fingerprint).filter(|fingerprint| known.insert(*fingerprint)).collect();
     storm.members.0.extend(fresh.iter().take(room).flat_map(|fingerprint| *fingerprint.bytes()));
     let first_generation = dedup.settled_count == 0 && storm.folded.is_empty();
@@ -175,9 +170,7 @@ fn grow(
     if let Some(youngest) = told.members.iter().map(|member| member.first_seen).max() {
         storm.last_joined_at = extreme(&storm.last_joined_at, youngest, EventTime::max);
     }
-    if turn == Turn::Newer {
-        cover(&mut storm.folded, told, of.generation.at);
-    }
+    cover(&mut storm.folded, told);
 }
 
 fn list(known: &mut Vec<Resource>, told: &[Resource], listed: usize) {
@@ -191,16 +184,24 @@ fn list(known: &mut Vec<Resource>, told: &[Resource], listed: usize) {
     }
 }
 
-/// Firings that a storm took over count there: those of members that it supersedes, begun with it or later.
-fn cover(folded: &mut [FoldedMember], told: &StormProgress, since: EventTime) {
-    let superseded: BTreeSet<String> =
-        told.members.iter().filter(|member| member.superseded).map(|member| member.fingerprint.to_string()).collect();
-    for member in folded.iter_mut().filter(|member| superseded.contains(&member.fingerprint)) {
-        if Generation::parse(&member.generation).is_some_and(|of| of.at >= since) {
+/// Firings that a storm took over count there: those of the incidents with which members that it supersedes are in it.
+fn cover(folded: &mut [FoldedMember], told: &StormProgress) {
+    let superseded: BTreeSet<(Brief, EventTime)> = (told.members.iter())
+        .filter(|member| member.superseded)
+        .map(|member| (member.fingerprint, member.first_seen))
+        .collect();
+    for member in folded {
+        let incident = brief(member).zip(Generation::parse(&member.generation).map(|of| of.at));
+        if incident.is_some_and(|incident| superseded.contains(&incident)) {
             member.covered = true;
             member.generation_count = 0;
         }
     }
+}
+
+/// Whose it is, cut short.
+pub fn brief(member: &FoldedMember) -> Option<Brief> {
+    Some(member.fingerprint.parse::<Fingerprint>().ok()?.brief())
 }
 
 /// An incident of one member, folded into its storm: its newest generation is counted by itself, older ones are settled.
@@ -400,6 +401,33 @@ mod tests {
             7,
             "2 settled, 5 of the later storm, b's own among them"
         );
+    }
+
+    #[test]
+    fn f12_an_incident_that_began_before_the_storm_that_took_it_over_counts_once_too() {
+        let (first, later) = (storm("a", 10), storm("c", 900));
+        let mut object = object(&first);
+        object.status = fold(&object, &first, &kin(&first, 2, &[("a", 10), ("b", 11)]), &rules().fold);
+        let (own, again) = (single("b", 895), single("b", 1_500));
+        object.status = fold(&object, &own, &seen(&own, 2, 896), &rules().fold);
+        object.status = fold(&object, &later, &kin(&later, 5, &[("c", 900), ("b*", 895)]), &rules().fold);
+        assert_eq!(object.storm_status().unwrap().alert_count, 7);
+        object.status = fold(&object, &again, &seen(&again, 1, 1_500), &rules().fold);
+        object.status = fold(&object, &later, &kin(&later, 6, &[("c", 900), ("b*", 895)]), &rules().fold);
+        assert_eq!(object.storm_status().unwrap().alert_count, 9, "what began later is not the storm's");
+    }
+
+    #[test]
+    fn a12_a_resolve_of_the_unknown_ends_only_what_began_before_it() {
+        let (incident, mut object) = (single("a", 10), object(&single("a", 10)));
+        object.status = fold(&object, &incident, &seen(&incident, 1, 10), &rules().fold);
+        for (offset, resolved) in [(-1, false), (1, true)] {
+            let mut unknown = incident.clone();
+            unknown.generation.position.offset += offset;
+            let progress = Progress { count: 0, resolved_at: Some(EventTime(10_000)), ..seen(&unknown, 0, 10) };
+            object.status = fold(&object, &unknown, &progress, &rules().fold);
+            assert_eq!(object.status.resolved_at.is_some(), resolved, "of the same millisecond, {offset}");
+        }
     }
 
     #[test]

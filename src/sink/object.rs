@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use crate::{
-    alert::{EventTime, Fingerprint, Position},
+    alert::{Brief, EventTime, Fingerprint, Position},
     remediation::{
         Draft, Generation, GroupId, Resource,
         crd::{DeduplicationAtCreation, RemediationRequest, RemediationRequestStatus, StormStatus, TargetResource},
@@ -119,11 +119,11 @@ impl Object {
         shown.unwrap_or(self.begun.at)
     }
 
-    /// The fingerprints that it stands for: its own, or its members'.
+    /// The fingerprints that it stands for, cut short: its own, or its members'.
     #[must_use]
-    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+    pub fn fingerprints(&self) -> Vec<Brief> {
         let members = self.storm_status().map(|storm| members(storm).collect::<Vec<_>>()).unwrap_or_default();
-        if members.is_empty() { vec![self.fingerprint] } else { members }
+        if members.is_empty() { vec![self.fingerprint.brief()] } else { members }
     }
 
     /// The object that a draft asks for, as it will be known once it is written.
@@ -144,8 +144,9 @@ impl Object {
 }
 
 /// The members that a storm's status lists.
-pub fn members(storm: &StormStatus) -> impl Iterator<Item = Fingerprint> + '_ {
-    storm.members.0.chunks_exact(32).map(|chunk| Fingerprint::from_bytes(chunk.try_into().expect("a chunk of 32")))
+pub fn members(storm: &StormStatus) -> impl Iterator<Item = Brief> + '_ {
+    let (members, _) = storm.members.0.as_chunks();
+    members.iter().map(|member| Brief::from_bytes(*member))
 }
 
 fn resource(target: &TargetResource) -> Resource {

@@ -77,7 +77,7 @@ pub(super) fn seen(incident: &Incident, count: u64, last: i64) -> Progress {
 /// A storm of these members, each joined at its second; a `*` says that it is superseded.
 pub(super) fn kin(incident: &Incident, count: u64, members: &[(&str, i64)]) -> Progress {
     let member = |(who, at): &(&str, i64)| Member {
-        fingerprint: print(who.trim_end_matches('*')),
+        fingerprint: print(who.trim_end_matches('*')).brief(),
         first_seen: EventTime(at * 1000),
         superseded: who.ends_with('*'),
     };

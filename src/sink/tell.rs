@@ -104,7 +104,11 @@ fn closed(ended: &Ended) -> impl Iterator<Item = Outgoing> + '_ {
         headers.push(headers::SCHEMA, "1");
         headers.push(headers::KIND, Kind::Closed.as_str());
         let value = serde_json::to_vec(closed).expect("a record of strings and numbers is JSON");
-        let key = Some(closed.fingerprint.to_string().into());
-        Outgoing { key, value: value.into(), headers, partition: None }
+        let key = if closed.fingerprint == ended.fingerprint.brief() {
+            ended.fingerprint.to_string().into()
+        } else {
+            closed.fingerprint.key().to_vec().into() // of a member no more is known; it lies where its alerts lie
+        };
+        Outgoing { key: Some(key), value: value.into(), headers, partition: None }
     })
 }

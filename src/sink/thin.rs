@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{live::Live, object::ObjectId};
 use crate::{
-    alert::Fingerprint,
+    alert::Brief,
     remediation::{Draft, Member, Progress, Resource},
 };
 
@@ -30,7 +30,7 @@ pub fn take_out(draft: &mut Draft, elsewhere: &[(Member, ObjectId)], live: &Live
 /// A storm's figures without one firing and one resource for each member that is counted elsewhere.
 pub fn thin(progress: &mut Progress, elsewhere: &[(Member, ObjectId)], live: &Live) {
     let Some(storm) = &mut progress.storm else { return };
-    let out: HashSet<Fingerprint> = elsewhere.iter().map(|(member, _)| member.fingerprint).collect();
+    let out: HashSet<Brief> = elsewhere.iter().map(|(member, _)| member.fingerprint).collect();
     let resources: Vec<_> =
         elsewhere.iter().filter_map(|(_, id)| live.object(id)).map(|object| &object.resource).collect();
     let less = out.len() as u64;

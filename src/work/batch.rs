@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::bench::Bench;
 use crate::{
-    alert::{Alert, Closed, EventTime, Fingerprint, Kind, Position, Signal, record, record::AlertError},
+    alert::{Alert, Brief, Closed, EventTime, Kind, Position, Signal, record, record::AlertError},
     crash,
     decide::{
         dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, TooMany, What},
@@ -55,6 +55,7 @@ pub struct Applied {
 /// One record, read.
 struct Item<'a> {
     record: &'a Record,
+    brief: Brief,
     signal: Signal,
     sighting: Sighting,
     kinship: Option<Kinship>,
@@ -130,7 +131,8 @@ fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a>
         Signal::Alert(alert) => {
             let kinship = kinship(alert, &bench.pipeline.storm);
             (0..kinship.failed).for_each(|_| bench.metrics.fell_back("other"));
-            let (starts_at, group) = (alert.starts_at, kinship.group);
+            let twins = !bench.pipeline.dedup.twin_window.is_zero(); // nobody else asks for it
+            let (starts_at, group) = (alert.starts_at.filter(|_| twins), kinship.group);
             let what = match alert.kind {
                 Kind::Firing => What::Firing(Firing { severity: severity_of(bench, alert), starts_at, group }),
                 Kind::Resolved | Kind::Closed => What::Resolved { starts_at, group },
@@ -139,7 +141,7 @@ fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a>
         }
     };
     let sighting = Sighting { position: record.position, at: record.at, what };
-    Item { record, signal, sighting, kinship }
+    Item { record, brief: signal.brief(), signal, sighting, kinship }
 }
 
 fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
@@ -152,7 +154,7 @@ fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
 #[derive(Default)]
 struct Remembered {
     answers: HashMap<Position, Answer>,
-    memos: HashMap<Fingerprint, Memo>,
+    memos: HashMap<Brief, Memo>,
 }
 
 /// Asks memory once for all fingerprints of the batch; many records of one cost one operation.
@@ -162,13 +164,13 @@ async fn observe<M: Memory>(
     mark: EventTime,
     unfinished: &(dyn Fn(Position) -> bool + Sync),
 ) -> Result<Remembered, MemoryError> {
-    let mut by_fingerprint: BTreeMap<Fingerprint, Vec<&Sighting>> = BTreeMap::new();
+    let mut by_fingerprint: BTreeMap<Brief, Vec<&Sighting>> = BTreeMap::new();
     for item in items {
-        by_fingerprint.entry(item.signal.fingerprint()).or_default().push(&item.sighting);
+        by_fingerprint.entry(item.brief).or_default().push(&item.sighting);
     }
     let mut out = Remembered::default();
     let policy = &bench.pipeline.dedup;
-    let ids: Vec<Fingerprint> = by_fingerprint.keys().copied().collect();
+    let ids: Vec<Brief> = by_fingerprint.keys().copied().collect();
     let (home, storm) = (items.first().map(|item| item.record.position.partition), &bench.pipeline.storm);
     // a record of another partition is in hands that we do not see: until well after its due time it may be unfinished
     let in_hand = |run: &Run| {
@@ -213,7 +215,7 @@ async fn place<M: Memory>(
 ) -> Result<(), MemoryError> {
     let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
     for item in items.iter().filter(|item| remembered.answers.contains_key(&item.record.position)) {
-        let Some(memo) = remembered.memos.get(&item.signal.fingerprint()) else {
+        let Some(memo) = remembered.memos.get(&item.brief) else {
             continue;
         };
         match &item.signal {
@@ -280,7 +282,8 @@ fn first<M>(bench: &Bench<M>, item: &Item<'_>, alert: &Alert, run: &Run) -> Kin 
 /// An incident as it stands now.
 fn kin<M>(bench: &Bench<M>, alert: &Alert, run: &Run) -> Kin {
     Kin {
-        fingerprint: alert.fingerprint,
+        fingerprint: alert.fingerprint.brief(),
+        whole: Some(alert.fingerprint),
         alert: alert.name.clone(),
         namespace: bench.desk().namespace(alert),
         resource: (&alert.target).into(),
@@ -302,12 +305,12 @@ fn opened<M>(
     bench: &Bench<M>,
     item: &Item<'_>,
     (generation, again): (Generation, bool),
-    memos: &HashMap<Fingerprint, Memo>,
+    memos: &HashMap<Brief, Memo>,
 ) -> Option<Waiting> {
     let Signal::Alert(alert) = &item.signal else {
         return None;
     };
-    let memo = memos.get(&alert.fingerprint)?;
+    let memo = memos.get(&item.brief)?;
     let run = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)?;
     Some(Waiting {
         record: item.record.clone(),

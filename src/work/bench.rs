@@ -26,21 +26,33 @@ pub struct Bench<M> {
     pub metrics: WorkMetrics,
 }
 
+/// How far back the log can matter for what comes next.
+#[must_use]
+pub fn horizon(pipeline: &Pipeline) -> Duration {
+    let (dedup, storm) = (&pipeline.dedup, &pipeline.storm);
+    let window = storm.rules.iter().map(|rule| rule.window).max().unwrap_or_default();
+    let stormy = window.saturating_add(storm.max_duration).saturating_add(storm.quiet);
+    dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold)
+}
+
+/// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+#[must_use]
+pub fn keep(pipeline: &Pipeline) -> Duration {
+    let told = pipeline.dedup.update_interval.max(pipeline.storm.update_interval);
+    horizon(pipeline).saturating_add(told).saturating_add(MARGIN)
+}
+
 impl<M> Bench<M> {
-    /// How far back the log can matter for what comes next.
+    /// See [`horizon`].
     #[must_use]
     pub fn horizon(&self) -> Duration {
-        let (dedup, storm) = (&self.pipeline.dedup, &self.pipeline.storm);
-        let window = storm.rules.iter().map(|rule| rule.window).max().unwrap_or_default();
-        let stormy = window.saturating_add(storm.max_duration).saturating_add(storm.quiet);
-        dedup.ttl.max(stormy).max(dedup.cooldown).saturating_add(storm.hold)
+        horizon(&self.pipeline)
     }
 
-    /// How long memory keeps what is over: as long as a record of it may still come or a decision may look at it.
+    /// See [`keep`].
     #[must_use]
     pub fn keep(&self) -> Duration {
-        let told = self.pipeline.dedup.update_interval.max(self.pipeline.storm.update_interval);
-        self.horizon().saturating_add(told).saturating_add(MARGIN)
+        keep(&self.pipeline)
     }
 
     /// The same bench over another view of memory.

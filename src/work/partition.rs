@@ -291,14 +291,17 @@ impl<M: Memory + Clone> Desk<M> {
 
     async fn publish_drafts(
         &self,
-        drafts: Vec<(Option<Box<Update>>, Box<Draft>)>,
+        drafts: Vec<(Vec<Update>, Box<Draft>)>,
         mark: EventTime,
     ) -> Result<(), Halt> {
         let published: Vec<_> = (drafts.iter())
             .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
             .collect();
         let outgoing = (drafts.into_iter())
-            .flat_map(|(before, draft)| before.map(Remediation::Update).into_iter().chain([Remediation::Draft(draft)]))
+            .flat_map(|(before, draft)| {
+                let before = before.into_iter().map(|update| Remediation::Update(Box::new(update)));
+                before.chain([Remediation::Draft(draft)])
+            })
             .map(|remediation| waiting::outgoing(&remediation))
             .collect();
         self.publish(outgoing, &self.stage.bench.pipeline.topics.remediations).await?;

@@ -45,9 +45,18 @@ pub async fn find<M: Memory>(bench: &Bench<M>, shard: u32, mark: EventTime) -> R
     Ok(found)
 }
 
+/// Before a storm's figures go those of its members' earlier incidents, due or not: an object that stands for both must
+/// hear of the older one first.
 fn updates<M>(bench: &Bench<M>, id: GroupId, group: &Group, mark: EventTime) -> Vec<(GroupId, Untold, Update)> {
     let due = group.untold(bench.pipeline.storm.update_interval).filter(|untold| untold.due <= mark);
-    due.filter_map(|untold| Some((id, untold, update(bench, id, group, &untold)?))).collect()
+    let (storms, mut told): (Vec<Untold>, Vec<Untold>) = due.partition(|untold| untold.storm);
+    for storm in storms {
+        let mut before = group.untold_of_members(storm.generation);
+        before.retain(|untold| !told.iter().any(|it| it.generation == untold.generation));
+        told.append(&mut before);
+        told.push(storm);
+    }
+    told.into_iter().filter_map(|untold| Some((id, untold, update(bench, id, group, &untold)?))).collect()
 }
 
 /// How an incident with something left to tell stands.
@@ -55,7 +64,7 @@ pub fn update<M>(bench: &Bench<M>, id: GroupId, group: &Group, untold: &Untold) 
     let (update, judged) = if untold.storm {
         bench.desk().storm_update(id, group, group.storm(untold.generation)?)?
     } else {
-        bench.desk().kin_update(id, group, untold.generation, group.kin.get(&untold.generation)?)
+        bench.desk().kin_update(id, group, untold.generation, group.kin.get(&untold.generation)?)?
     };
     note_fallback(bench, &judged);
     Some(update)

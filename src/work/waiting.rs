@@ -23,8 +23,8 @@ use crate::{
 pub enum Ruling {
     /// Publish this, then mark it, then finish the record.
     Publish {
-        /// What is left to tell of the incident before: it goes first.
-        before: Option<Box<Update>>,
+        /// What is left to tell of incidents before: it goes first.
+        before: Vec<Update>,
         /// The draft.
         draft: Box<Draft>,
         /// How the record ends then.
@@ -99,9 +99,9 @@ fn ruling<M>(bench: &Bench<M>, waiting: &Waiting, group: &Group) -> Option<Rulin
     }
 }
 
-fn before<M>(bench: &Bench<M>, waiting: &Waiting, group: &Group, storm: bool) -> Option<Box<Update>> {
-    let untold = group.untold_before(waiting.generation, storm)?;
-    sweep::update(bench, waiting.group, group, &untold).map(Box::new)
+fn before<M>(bench: &Bench<M>, waiting: &Waiting, group: &Group, storm: bool) -> Vec<Update> {
+    let untold = group.untold_before(waiting.generation, storm);
+    untold.iter().filter_map(|untold| sweep::update(bench, waiting.group, group, untold)).collect()
 }
 
 fn draft<M>(bench: &Bench<M>, waiting: &Waiting, group: &Group, storm: Option<Generation>) -> Option<Box<Draft>> {

@@ -525,7 +525,7 @@ fn k09_what_cannot_be_read_says_why() {
 #[test]
 fn a_closed_record_is_one_by_its_header_alone() {
     let closed = Closed {
-        fingerprint: Fingerprint::of(["a"]),
+        fingerprint: Fingerprint::of(["a"]).brief(),
         through: EventTime(7),
         object: "shop/a".to_owned(),
         phase: "Completed".to_owned(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    alert::{Closed, EventTime, Fingerprint},
+    alert::{Brief, Closed, EventTime, Fingerprint},
     decide::dedup::Severity,
     pipeline::storm::StormPolicy,
     remediation::{Generation, Resource},
@@ -32,8 +32,10 @@ pub struct Group {
 /// One incident of a fingerprint within its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kin {
-    /// Whose.
-    pub fingerprint: Fingerprint,
+    /// Whose, cut short.
+    pub fingerprint: Brief,
+    /// The whole of it, which names an object; not kept of a storm's member, but of the one that carries its draft.
+    pub whole: Option<Fingerprint>,
     /// The alert's name: it shows in the name of the object.
     pub alert: String,
     /// The namespace of an object of its own.
@@ -178,7 +180,7 @@ impl Group {
     pub fn close(&mut self, closed: &Closed, at: EventTime) -> bool {
         let mut changed = false;
         let its = |(began, kin): &(&Generation, &mut Kin)| {
-            kin.fingerprint == closed.fingerprint && began.at <= closed.through
+            began.at <= closed.through && kin.fingerprint == closed.fingerprint
         };
         for (_, kin) in self.kin.iter_mut().filter(its) {
             if at > kin.due && kin.closed_at.is_none_or(|known| at < known) {
@@ -219,19 +221,27 @@ impl Group {
             storm.told.changed();
             closed_at.into_iter().for_each(|at| storm.close(at));
             Standing::Joined { storm: storm.generation, founder: false }
-        } else if self.fingerprints_within(due, terms.window) >= usize::try_from(terms.threshold).unwrap_or(usize::MAX)
+        } else if self.fingerprints_within(generation, due, terms.window)
+            >= usize::try_from(terms.threshold).unwrap_or(usize::MAX)
         {
             return self.open_storm(generation, due, terms.window);
         } else {
             Standing::Own { published: false, superseded_by: None }
         };
-        self.kin.entry(generation).and_modify(|kin| kin.standing = standing);
+        self.kin.entry(generation).and_modify(|kin| kin.stands(standing));
     }
 
-    /// Kin within `window` before `due` that wait or have a live object of their own; those of storms apart.
-    fn within(&self, due: EventTime, window: Duration) -> impl Iterator<Item = (&Generation, &Kin)> {
+    /// Kin within `window` before `due` that wait or have a live object of their own, those of storms apart. The window
+    /// reaches from its first moment to its last, both included; whoever is decided counts, after a long cooldown too.
+    fn within(
+        &self,
+        decided: Generation,
+        due: EventTime,
+        window: Duration,
+    ) -> impl Iterator<Item = (&Generation, &Kin)> {
         let from = due.minus(window);
-        (self.kin.iter()).filter(move |(generation, _)| generation.at > from && generation.at <= due).filter(
+        let within = move |it: Generation| it == decided || (it.at >= from && it.at <= due);
+        (self.kin.iter()).filter(move |(generation, _)| within(**generation)).filter(
             move |(_, kin)| match kin.standing {
                 Standing::Waiting => true,
                 Standing::Own { superseded_by: None, .. } => kin.closed_at.is_none_or(|closed| closed > due),
@@ -240,23 +250,25 @@ impl Group {
         )
     }
 
-    fn fingerprints_within(&self, due: EventTime, window: Duration) -> usize {
-        self.within(due, window).map(|(_, kin)| kin.fingerprint).collect::<BTreeSet<_>>().len()
+    fn fingerprints_within(&self, decided: Generation, due: EventTime, window: Duration) -> usize {
+        self.within(decided, due, window).map(|(_, kin)| kin.fingerprint).collect::<BTreeSet<_>>().len()
     }
 
     /// The waiting kin become one incident, carried by the one that is being decided: of those that are due it is the
     /// first, and those whose cooldown is not over shall not delay it. Kin with objects of their own are listed.
     fn open_storm(&mut self, opener: Generation, due: EventTime, window: Duration) {
-        let founders: BTreeSet<Generation> = self.within(due, window).map(|(generation, _)| *generation).collect();
+        let founders: BTreeSet<Generation> = self.within(opener, due, window).map(|(generation, _)| *generation).collect();
         let mut storm = Storm::new(opener);
         for (generation, kin) in self.kin.iter_mut().filter(|(generation, _)| founders.contains(generation)) {
-            kin.standing = if let Standing::Own { published, .. } = kin.standing {
+            if let Standing::Own { published, .. } = kin.standing {
                 kin.told.changed();
-                Standing::Own { published, superseded_by: Some(opener) }
+                kin.standing = Standing::Own { published, superseded_by: Some(opener) };
             } else {
                 kin.storm_closed_at().into_iter().for_each(|at| storm.close(at));
-                Standing::Joined { storm: opener, founder: true }
-            };
+                let whole = kin.whole.filter(|_| *generation == opener);
+                kin.stands(Standing::Joined { storm: opener, founder: true });
+                kin.whole = whole;
+            }
             storm.found(*generation, kin);
         }
         self.storms.push(storm);
@@ -285,7 +297,7 @@ impl Group {
         };
         let mut storms = self.storms.iter().filter(earlier);
         if storm {
-            let members: BTreeSet<Fingerprint> = self.members(generation).map(|(_, kin)| kin.fingerprint).collect();
+            let members: BTreeSet<Brief> = self.members(generation).map(|(_, kin)| kin.fingerprint).collect();
             let unpublished = |other: &Kin| {
                 matches!(other.standing, Standing::Own { published: false, .. }) && other.closed_at.is_none()
             };
@@ -343,6 +355,12 @@ impl Group {
 }
 
 impl Kin {
+    /// A member of a storm has no object that would be named by its whole fingerprint.
+    fn stands(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.whole = self.whole.filter(|_| !matches!(standing, Standing::Joined { .. }));
+    }
+
     /// Takes over newer figures; they are absolute and never fall. Returns whether anything changed.
     fn advance(&mut self, newer: Self) -> bool {
         if newer.count < self.count || newer.seen < self.seen {

@@ -1,9 +1,12 @@
 //! What was told to the sink, and when the next may be told: the first change at once, then at doubling intervals.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Group, Standing};
-use crate::{alert::EventTime, remediation::Generation};
+use super::{Group, Kin, Standing, Storm};
+use crate::{
+    alert::{Brief, EventTime},
+    remediation::Generation,
+};
 
 /// The first interval between two updates of one incident; it doubles up to the pipeline's.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +59,19 @@ pub struct Untold {
     pub due: EventTime,
 }
 
+impl Kin {
+    /// Whether an object of its own may be there to be told of.
+    fn has_its_own_object(&self) -> bool {
+        matches!(self.standing, Standing::Own { .. } | Standing::Assumed)
+    }
+
+    /// Its figures, if they are yet to be told.
+    fn untold(&self, generation: Generation) -> Option<Untold> {
+        let left = self.has_its_own_object() && self.closed_at.is_none() && !self.told.is_told();
+        left.then_some(Untold { generation, storm: false, change: self.told.changes, due: self.told.at })
+    }
+}
+
 impl Group {
     /// All that is left to tell and whose draft is out. Storms are told at most once in `storm_interval`.
     pub fn untold(&self, storm_interval: Duration) -> impl Iterator<Item = Untold> {
@@ -75,24 +91,46 @@ impl Group {
     }
 
     /// What goes out before this draft: the figures of the incident of its fingerprint before it, or of the storm that
-    /// took that in; before a storm, of the storm before. Where both meet in one live object, it must hear of the older
-    /// one first: of two generations it counts only what it hears of the newer.
+    /// took that in; before a storm, of the storm before, and of its members' own incidents before. Where both meet in one
+    /// live object, it must hear of the older one first: of two generations it counts only what it hears of the newer.
     #[must_use]
-    pub fn untold_before(&self, generation: Generation, storm: bool) -> Option<Untold> {
-        let storm_before = if storm {
+    pub fn untold_before(&self, generation: Generation, storm: bool) -> Vec<Untold> {
+        let told = |storm: &Storm| storm.closed_at.is_some() || storm.told.is_told();
+        let before = if storm {
             self.storms.iter().take_while(|storm| storm.generation != generation).last()
         } else {
-            let whose = self.kin.get(&generation)?.fingerprint;
+            let Some(whose) = self.kin.get(&generation).map(|kin| kin.fingerprint) else { return Vec::new() };
             let mut before = self.kin.range(..generation).rev().filter(|(_, kin)| kin.fingerprint == whose);
-            let (began, kin) = before.next()?;
-            if matches!(kin.standing, Standing::Own { .. } | Standing::Assumed) {
-                let untold = Untold { generation: *began, storm: false, change: kin.told.changes, due: kin.told.at };
-                return Some(untold).filter(|_| kin.closed_at.is_none() && !kin.told.is_told());
+            let Some((began, kin)) = before.next() else { return Vec::new() };
+            if kin.has_its_own_object() {
+                return kin.untold(*began).into_iter().collect();
             }
             kin.standing.storm().and_then(|storm| self.storm(storm))
         };
-        let before = storm_before.filter(|storm| storm.closed_at.is_none() && !storm.told.is_told())?;
-        Some(Untold { generation: before.generation, storm: true, change: before.told.changes, due: before.told.at })
+        let storms = before.filter(|storm| !told(storm)).map(|before| Untold {
+            generation: before.generation,
+            storm: true,
+            change: before.told.changes,
+            due: before.told.at,
+        });
+        let members = if storm { self.untold_of_members(generation) } else { Vec::new() };
+        storms.into_iter().chain(members).collect()
+    }
+
+    /// Figures of earlier incidents of a storm's members that are yet to be told: their objects may be live still, and
+    /// then count the members' firings in the storm too.
+    #[must_use]
+    pub fn untold_of_members(&self, storm: Generation) -> Vec<Untold> {
+        let out = |kin: &Kin| !matches!(kin.standing, Standing::Own { published: false, .. });
+        let told = self.kin.iter().filter(|(_, kin)| out(kin));
+        let mut untold: Vec<Untold> = told.filter_map(|(generation, kin)| kin.untold(*generation)).collect();
+        if !untold.is_empty() {
+            let joined = self.members(storm).filter(|(_, kin)| matches!(kin.standing, Standing::Joined { .. }));
+            let joined: BTreeMap<Brief, Generation> = joined.map(|(began, kin)| (kin.fingerprint, *began)).collect();
+            let later = |untold: &Untold| joined.get(&self.kin.get(&untold.generation)?.fingerprint).copied();
+            untold.retain(|untold| later(untold).is_some_and(|later| untold.generation < later));
+        }
+        untold
     }
 
     /// The update is acknowledged.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::alert::Position;
+use crate::alert::{Fingerprint, Position};
 
 const TERMS: StormTerms = StormTerms {
     threshold: 3,
@@ -15,8 +15,10 @@ fn generation(seconds: i64, offset: i64) -> Generation {
 }
 
 fn kin(letter: char, at: EventTime, hold: u64) -> Kin {
+    let whole = Fingerprint::of([letter.to_string().as_str()]);
     Kin {
-        fingerprint: Fingerprint::of([letter.to_string().as_str()]),
+        fingerprint: whole.brief(),
+        whole: Some(whole),
         alert: "Crash".into(),
         namespace: "shop".into(),
         resource: Resource { kind: "Pod".into(), name: letter.into(), namespace: "shop".into() },
@@ -34,7 +36,7 @@ fn kin(letter: char, at: EventTime, hold: u64) -> Kin {
 }
 
 fn closed(letter: char, storm: bool) -> Closed {
-    let fingerprint = Fingerprint::of([letter.to_string().as_str()]);
+    let fingerprint = Fingerprint::of([letter.to_string().as_str()]).brief();
     Closed { fingerprint, through: EventTime(0), object: "shop/crash".into(), phase: "Completed".into(), storm }
 }
 

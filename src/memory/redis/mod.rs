@@ -1,7 +1,9 @@
-//! Memory in Redis: one connection, one script. Redis keeps and compares; it decides nothing.
+//! Memory in Redis: one connection, two scripts. Redis keeps and compares; it decides nothing.
 
 pub mod keys;
 pub mod link;
+
+use std::time::Duration;
 
 use redis::{RedisError, Script};
 
@@ -14,11 +16,16 @@ const KEYS_A_CALL: usize = 256;
 /// A group may weigh megabytes.
 const GROUPS_A_CALL: usize = 16;
 
+/// How long memos are kept at least, unless [`Redis::keeping`] says otherwise.
+const KEEP: Duration = Duration::from_hours(1);
+
 /// Memory in Redis.
 #[derive(Clone)]
 pub struct Redis {
     connection: Link,
     prefix: String,
+    bucket: u64,
+    recall: Script,
     swap: Script,
 }
 
@@ -35,14 +42,22 @@ impl Redis {
     /// The URL is none that this client understands.
     pub fn open(url: &str, prefix: &str) -> Result<Self, MemoryError> {
         let connection = Link::open(url).map_err(|error| away(&error))?;
-        Ok(Self { connection, prefix: prefix.to_owned(), swap: Script::new(include_str!("swap.lua")) })
+        let (recall, swap) = (Script::new(include_str!("recall.lua")), Script::new(include_str!("swap.lua")));
+        Ok(Self { connection, prefix: prefix.to_owned(), recall, swap, bucket: 1 }.keeping(KEEP))
+    }
+
+    /// The same, which keeps a memo for so long at least, and for twice as long at most, after it was last written.
+    /// Whoever shares a memory says the same.
+    #[must_use]
+    pub fn keeping(self, keep: Duration) -> Self {
+        Self { bucket: keep.as_secs().saturating_add(1), ..self }
     }
 
     async fn swap_some(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
         let mut call = self.swap.prepare_invoke();
-        call.key(keys::due(&self.prefix, shard)).arg(u8::from(guard.is_some()));
+        call.key(keys::due(&self.prefix, shard)).arg(self.bucket).arg(u8::from(guard.is_some()));
         for swap in guard.into_iter().chain(swaps) {
-            call.key(keys::spell(&self.prefix, shard, &swap.key));
+            call.key(keys::spell(&self.prefix, shard, &swap.key)).arg(keys::field(&swap.key));
             call.arg(swap.seen.map_or_else(Vec::new, |seen| seen.to_vec()));
             call.arg(&version(&swap.value)[..]).arg(&swap.value[..]);
             call.arg(u64::try_from(swap.keep.as_millis()).unwrap_or(u64::MAX)).arg(due(swap));
@@ -76,12 +91,13 @@ impl Memory for Redis {
         let mut values = Vec::with_capacity(keys.len());
         let groups = keys.first().is_some_and(|key| matches!(key, Key::Group(_)));
         for keys in keys.chunks(if groups { GROUPS_A_CALL } else { KEYS_A_CALL }) {
-            let mut call = redis::cmd("MGET");
+            let mut call = self.recall.prepare_invoke();
+            call.arg(self.bucket);
             keys.iter().for_each(|key| {
-                call.arg(keys::spell(&self.prefix, shard, key));
+                call.key(keys::spell(&self.prefix, shard, key)).arg(keys::field(key));
             });
             let mut connection = self.connection.clone();
-            let some: Vec<Option<Vec<u8>>> = call.query_async(&mut connection).await.map_err(|error| away(&error))?;
+            let some: Vec<Option<Vec<u8>>> = call.invoke_async(&mut connection).await.map_err(|error| away(&error))?;
             values.extend(some.into_iter().map(|value| value.and_then(|bytes| Some(bytes.get(8..)?.to_vec()))));
         }
         Ok(values)

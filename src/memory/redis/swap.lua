@@ -1,19 +1,22 @@
 -- Which of these changes may be made, each only if its key still holds what the asker has seen?
 --   KEYS[1]        the shard's index of groups that have something to tell: group -> event time
---   KEYS[1 + i]    the key of change i; all keys of a call share a hash slot
---   ARGV[1]        1 = the first change guards the others: if it may not be made, none is
---   then, five for each change
+--   KEYS[1 + i]    the key of change i, or where one of a shard's buckets begins; all keys of a call share a hash slot
+--   ARGV[1]        how long a bucket takes in, in s
+--   ARGV[2]        1 = the first change guards the others: if it may not be made, none is
+--   then, six for each change
+--     field        '' = the key itself; else the field in the shard's buckets
 --     seen         8 bytes: the version that the asker has seen there; empty = nothing
 --     becomes      8 bytes: the version of the new value
 --     value        the new value
---     keep         ms after which Redis may forget it; housekeeping, never a decision
+--     keep         ms after which Redis may forget it; housekeeping, never a decision. A bucket has its own.
 --     due          '' = not a group; '-' = a group with nothing to tell; else <event time in ms>:<group, 16 bytes>
 --                  ('-' is followed by the group too)
 --   returns, per change, 1 made (now or before), 0 not made; nothing at all if the guard was not
 -- A key holds the version, 8 bytes, then the value.
 -- Promise: asked again, it answers 1 again and leaves the same state.
 -- Because: a change that was made is recognised by its own version, which is a hash of its value.
-local index, guarded, answers, longest = KEYS[1], ARGV[1] == '1', {}, 0
+local index, span, guarded, answers, longest = KEYS[1], tonumber(ARGV[1]), ARGV[2] == '1', {}, 0
+local bucket = math.floor(redis.call('TIME')[1] / span)
 
 local function note_due(due)
   local head = string.sub(due, 1, 1)
@@ -25,12 +28,31 @@ local function note_due(due)
   end
 end
 
+local function holds(key, field)
+  if field == '' then return redis.call('GETRANGE', key, 0, 7) end
+  local held = redis.call('HGET', key .. bucket, field) or redis.call('HGET', key .. (bucket - 1), field)
+  return held and string.sub(held, 1, 8) or ''
+end
+
+-- A bucket takes in for `span`, is looked at for as long again, and goes as a whole.
+local function keep_field(key, field, held)
+  if redis.call('HSET', key .. bucket, field, held) == 1 then
+    redis.call('HDEL', key .. (bucket - 1), field)
+    redis.call('EXPIRE', key .. bucket, 2 * span)
+  end
+end
+
 for i = 2, #KEYS do
-  local at = (i - 2) * 5 + 1
-  local seen, becomes, value, keep, due = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  local holds = redis.call('GETRANGE', KEYS[i], 0, 7)
-  if holds == seen or holds == becomes then
-    redis.call('SET', KEYS[i], becomes .. value, 'PX', keep)
+  local at = (i - 2) * 6 + 2
+  local field, seen, becomes, value = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  local keep, due = ARGV[at + 5], ARGV[at + 6]
+  local known = holds(KEYS[i], field)
+  if known == seen or known == becomes then
+    if field == '' then
+      redis.call('SET', KEYS[i], becomes .. value, 'PX', keep)
+    else
+      keep_field(KEYS[i], field, becomes .. value)
+    end
     if due ~= '' then
       note_due(due)
       longest = math.max(longest, tonumber(keep))

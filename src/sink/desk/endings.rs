@@ -72,7 +72,7 @@ fn i27_a_late_record_within_the_life_closes_its_own_generation_and_nobody_elses(
     bench.settle();
     let told = &bench.replies.iter().flat_map(|reply| &reply.tell).next().unwrap().told;
     let told: Vec<_> = told.iter().map(|closed| (closed.fingerprint, closed.through.0)).collect();
-    assert_eq!(told, [(print("m9"), 26_000)], "m1 was told up to 30");
+    assert_eq!(told, [(print("m9").brief(), 26_000)], "m1 was told up to 30");
     assert_eq!(bench.outcomes().last(), Some(&Outcome::Closed.as_str()));
 }
 

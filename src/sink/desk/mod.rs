@@ -196,6 +196,11 @@ impl Desk {
         }
         let dissolved =
             !elsewhere.is_empty() && draft.progress.storm.as_ref().is_some_and(|storm| storm.members.is_empty());
+        let elsewhere = self.live_ones(elsewhere);
+        if dissolved && elsewhere.is_empty() {
+            let held = Held { outcome: Outcome::Closed, ..held };
+            return Reply { settled: self.settle(vec![held]), ..Reply::default() };
+        }
         self.share(&held, elsewhere.len() + usize::from(!dissolved));
         self.count_elsewhere(&elsewhere, &draft.incident, &Held { shared: !dissolved, ..held.clone() });
         if !dissolved {
@@ -223,6 +228,7 @@ impl Desk {
         if held.opens.is_some_and(|opens| newest.is_some_and(|newest| opens <= newest)) {
             held.outcome = Outcome::Redelivered;
         }
+        let elsewhere = self.live_ones(elsewhere);
         self.share(&held, elsewhere.len() + 1);
         self.count_elsewhere(&elsewhere, &incident, &Held { shared: true, ..held.clone() });
         let mut work = Work::new(id, &incident, Step::Apply, held.record.at);
@@ -236,15 +242,21 @@ impl Desk {
         Reply::default()
     }
 
+    fn live_ones(&self, mut elsewhere: Vec<(Member, ObjectId)>) -> Vec<(Member, ObjectId)> {
+        elsewhere.retain(|(_, id)| self.live.object(id).is_some_and(Object::is_live));
+        elsewhere
+    }
+
     /// Members of a storm that have live objects of their own are counted there.
     fn count_elsewhere(&mut self, elsewhere: &[(Member, ObjectId)], storm: &Incident, held: &Held) {
         for (member, id) in elsewhere {
             let generation = Generation { at: member.first_seen, position: Position { partition: -1, offset: -1 } };
-            let (fingerprint, first_seen) = (member.fingerprint, member.first_seen);
+            let Some(object) = self.live.object(id) else { continue };
+            let (fingerprint, through) = (object.fingerprint, Some(object.newest()));
             let incident = Incident { fingerprint, generation, storm: false, ..storm.clone() };
             let mut work = Work::new(id.clone(), &incident, Step::Apply, held.record.at);
-            work.through = self.live.object(id).map(Object::newest);
-            work.figure(Figures { incident, progress: once(first_seen) });
+            work.through = through;
+            work.figure(Figures { incident, progress: once(member.first_seen) });
             work.held.push(held.clone());
             self.lanes.push(work);
         }
@@ -257,12 +269,32 @@ impl Desk {
             held.outcome = Outcome::Closed;
             return Reply { settled: self.settle(vec![held]), ..Reply::default() };
         }
+        if let Some(reply) = self.dissolved(remediation, &held) {
+            return reply;
+        }
         let mut work = Work::new(self.place(incident), incident, Step::Read, held.record.at);
         work.lane = Lane::Status(rank(remediation.progress()));
         work.figure(Figures { incident: incident.clone(), progress: remediation.progress().clone() });
         work.held.push(held);
         self.lanes.push(work);
         Reply::default()
+    }
+
+    /// A storm of which nobody is left, as all its members are counted elsewhere, has no object that could be missed.
+    fn dissolved(&mut self, remediation: &Remediation, held: &Held) -> Option<Reply> {
+        let (incident, storm) = (remediation.incident(), remediation.progress().storm.as_ref()?);
+        let elsewhere = self.live.elsewhere(&incident.name, storm, None);
+        if storm.members.is_empty() || elsewhere.len() < storm.members.len() {
+            return None;
+        }
+        let elsewhere = self.live_ones(elsewhere);
+        if elsewhere.is_empty() {
+            let held = Held { outcome: Outcome::Closed, ..held.clone() };
+            return Some(Reply { settled: self.settle(vec![held]), ..Reply::default() });
+        }
+        self.share(held, elsewhere.len());
+        self.count_elsewhere(&elsewhere, incident, held);
+        Some(Reply::default())
     }
 
     fn place(&self, incident: &Incident) -> ObjectId {

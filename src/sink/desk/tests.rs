@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::sink::specimen::*;
 use crate::{
+    alert::Brief,
     decide::refusal::{About, Answer},
     sink::live::Sight,
 };
@@ -447,12 +448,17 @@ fn a_storms_members_with_live_objects_of_their_own_are_counted_there() {
     bench.take(&crate::remediation::Remediation::Draft(Box::new(draft(&incident, progress.clone(), "a"))));
     bench.settle();
     let storm = bench.object(&incident).status.storm_aggregation.clone().unwrap();
-    assert_eq!((storm.alert_count, storm.total_affected_resources, storm.members.0.len() / 32), (3, 3, 3));
+    assert_eq!((storm.alert_count, storm.total_affected_resources, storm.members.0.len() / Brief::SIZE), (3, 3, 3));
     assert_eq!((bench.count(&single("a", 1)), bench.count(&single("s", 2))), (2, 1));
     bench.take(&goes_on(&incident, progress));
     bench.settle();
     assert_eq!((bench.count(&single("a", 1)), bench.count(&incident)), (2, 3), "a repeat changes nothing");
-    assert_eq!(bench.outcomes().len(), 4);
+    let ended = bench.desk.see(bench.server.phase(&format!("shop/{}", single("a", 1).name), "Completed"));
+    bench.desk.telling(&ended[0]);
+    bench.take(&goes_on(&incident, kin(&incident, 5, &[("a", 500), ("b", 501), ("c", 502), ("s*", 2)])));
+    bench.settle();
+    assert_eq!(bench.count(&incident), 4, "one more of its own, and a's is counted where it was, though that is over");
+    assert_eq!(bench.outcomes().len(), 5);
 }
 
 #[test]
@@ -465,4 +471,7 @@ fn a_storm_of_which_no_member_is_left_is_no_storm() {
     bench.take(&crate::remediation::Remediation::Draft(Box::new(draft(&incident, progress, "m1"))));
     bench.settle();
     assert_eq!((bench.server.objects.len(), bench.count(&single("m2", 2)), bench.outcomes().len()), (3, 2, 4));
+    bench.take(&goes_on(&incident, kin(&incident, 5, &[("m1", 900), ("m2", 901), ("m3", 902)])));
+    bench.settle();
+    assert_eq!((bench.count(&single("m2", 2)), bench.closed(), bench.outcomes().len()), (2, 0, 5), "nobody's end is told");
 }

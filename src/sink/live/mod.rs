@@ -11,9 +11,12 @@ use std::{
     time::Duration,
 };
 
-use super::object::{Object, ObjectId};
+use super::{
+    fold,
+    object::{Object, ObjectId},
+};
 use crate::{
-    alert::{Closed, EventTime, Fingerprint},
+    alert::{Brief, Closed, EventTime, Fingerprint},
     remediation::{Generation, GroupId, Incident, Member, Progress, Remediation, StormProgress},
 };
 
@@ -75,24 +78,23 @@ impl Ended {
     }
 }
 
-fn closed(object: &Object, phase: &str, fingerprint: Fingerprint, through: EventTime) -> Closed {
+fn closed(object: &Object, phase: &str, fingerprint: Brief, through: EventTime) -> Closed {
     let (id, storm) = (object.id.to_string(), object.storm);
     Closed { fingerprint, through, object: id, phase: phase.to_owned(), storm }
 }
 
 /// Whom a record speaks of, and how far: its fingerprint, or a storm's members.
-pub fn speaks_of(incident: &Incident, progress: &Progress) -> impl Iterator<Item = (Fingerprint, EventTime)> {
+pub fn speaks_of(incident: &Incident, progress: &Progress) -> impl Iterator<Item = (Brief, EventTime)> {
     let at = incident.generation.at;
     let members = progress.storm.iter().flat_map(|storm| &storm.members);
     let lone = progress.storm.as_ref().is_none_or(|storm| storm.members.is_empty());
-    let own = lone.then_some((incident.fingerprint, at));
+    let own = lone.then_some((incident.fingerprint.brief(), at));
     members.map(move |member| (member.fingerprint, member.first_seen.max(at))).chain(own)
 }
 
-fn folded_through(object: &Object, fingerprint: Fingerprint) -> EventTime {
+fn folded_through(object: &Object, fingerprint: Brief) -> EventTime {
     let folded = object.storm_status().map(|storm| storm.folded.as_slice()).unwrap_or_default();
-    let hex = if folded.is_empty() { String::new() } else { fingerprint.to_string() };
-    let own = folded.iter().find(|member| member.fingerprint == hex);
+    let own = folded.iter().find(|member| fold::brief(member) == Some(fingerprint));
     own.and_then(|member| Generation::parse(&member.generation)).map_or(EventTime(i64::MIN), |of| of.at)
 }
 
@@ -111,9 +113,9 @@ pub struct Live {
     life: StormLife,
     objects: HashMap<ObjectId, Entry>,
     incidents: HashMap<Arc<str>, BTreeSet<ObjectId>>,
-    fingerprints: HashMap<Fingerprint, BTreeSet<ObjectId>>,
+    fingerprints: HashMap<Brief, BTreeSet<ObjectId>>,
     groups: HashMap<GroupId, BTreeSet<ObjectId>>,
-    members: HashMap<Fingerprint, BTreeSet<ObjectId>>,
+    members: HashMap<Brief, BTreeSet<ObjectId>>,
     round: u64,
     live: usize,
 }
@@ -126,12 +128,12 @@ struct Entry {
     /// Whether this process has told the log that it is over.
     told: bool,
     /// Members of a storm that wait to become part of its status, and when the youngest of them joined.
-    awaited: BTreeSet<Fingerprint>,
+    awaited: BTreeSet<Brief>,
     joined: Option<EventTime>,
 }
 
 impl Entry {
-    fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+    fn fingerprints(&self) -> impl Iterator<Item = Brief> + '_ {
         self.object.fingerprints().into_iter().chain(self.awaited.iter().copied())
     }
 
@@ -217,7 +219,7 @@ impl Live {
     /// What to tell of an object that is over when a record speaks of these fingerprints at these moments: everything,
     /// if the log was not told yet; else only of whom it was not told as far.
     #[must_use]
-    pub fn late(&self, id: &ObjectId, mut own: BTreeMap<Fingerprint, EventTime>) -> Option<Ended> {
+    pub fn late(&self, id: &ObjectId, mut own: BTreeMap<Brief, EventTime>) -> Option<Ended> {
         let Entry { object, told, .. } = self.objects.get(id)?;
         let told = *told || object.status.closed_told == Some(true);
         let mut ended = Ended::of(object, object.over()?, !told);
@@ -273,8 +275,9 @@ impl Live {
 
     /// A live object of the fingerprint, a live storm that it is a member of, else one in whose life the record lies.
     fn known_single(&self, incident: &Incident) -> Option<&Object> {
-        let own = || self.all(self.fingerprints.get(&incident.fingerprint));
-        let storms = || self.all(self.members.get(&incident.fingerprint));
+        let whose = incident.fingerprint.brief();
+        let own = || self.all(self.fingerprints.get(&whose));
+        let storms = || self.all(self.members.get(&whose));
         let within = |object: &&Object| {
             object.first_seen() <= incident.generation.at && incident.generation.at <= object.last_seen()
         };
@@ -286,7 +289,7 @@ impl Live {
     /// The live storm of the group with a member in common or in whose life the record lies; else a final one of
     /// which it is a part.
     fn known_storm(&self, incident: &Incident, told: &StormProgress) -> Option<&Object> {
-        let told: HashSet<Fingerprint> = told.members.iter().map(|member| member.fingerprint).collect();
+        let told: HashSet<Brief> = told.members.iter().map(|member| member.fingerprint).collect();
         let entry = |object: &Object| self.objects.get(&object.id);
         let shares =
             |object: &Object| entry(object).is_some_and(|entry| entry.fingerprints().any(|of| told.contains(&of)));
@@ -311,18 +314,22 @@ impl Live {
         storm.first_seen() <= at && at <= quiet && at <= longest
     }
 
-    /// Members of a storm that have live objects of their own and that it does not supersede: they are counted there.
+    /// Members of a storm that have live objects of their own and that it does not supersede: they are counted there. So
+    /// are those whose firing lies in the life of an object that is final by now: it was counted while that was live.
     /// Asked of what the storm does not list yet; what it lists stays its own.
     #[must_use]
     pub fn elsewhere(&self, name: &str, told: &StormProgress, storm: Option<&ObjectId>) -> Vec<(Member, ObjectId)> {
-        let listed: HashSet<Fingerprint> =
+        let listed: HashSet<Brief> =
             storm.and_then(|storm| self.objects.get(storm)).into_iter().flat_map(Entry::fingerprints).collect();
         let strangers =
             told.members.iter().filter(|member| !member.superseded && !listed.contains(&member.fingerprint));
         let own = |member: &Member| {
-            let live = self.all(self.fingerprints.get(&member.fingerprint)).filter(|object| object.is_live());
-            newest(live.filter(|object| object.status.superseded_by.as_deref() != Some(name)))
-                .map(|object| (*member, object.id.clone()))
+            let counts = |object: &&Object| {
+                let within = object.first_seen() <= member.first_seen && member.first_seen <= object.last_seen();
+                (object.is_live() || within) && object.status.superseded_by.as_deref() != Some(name)
+            };
+            let objects = self.all(self.fingerprints.get(&member.fingerprint));
+            newest(objects.filter(counts)).map(|object| (*member, object.id.clone()))
         };
         strangers.filter_map(own).collect()
     }
@@ -339,7 +346,7 @@ impl Live {
             entry.fingerprints().for_each(|member| add(&mut self.members, member, &object.id));
             object.group.into_iter().for_each(|group| add(&mut self.groups, group, &object.id));
         } else {
-            add(&mut self.fingerprints, object.fingerprint, &object.id);
+            add(&mut self.fingerprints, object.fingerprint.brief(), &object.id);
         }
         self.objects.insert(object.id.clone(), entry);
     }
@@ -349,7 +356,7 @@ impl Live {
         let object = &entry.object;
         self.live -= usize::from(object.is_live());
         take(&mut self.incidents, &object.incident, id);
-        take(&mut self.fingerprints, &object.fingerprint, id);
+        take(&mut self.fingerprints, &object.fingerprint.brief(), id);
         if object.storm {
             entry.fingerprints().for_each(|member| take(&mut self.members, &member, id));
             object.group.iter().for_each(|group| take(&mut self.groups, group, id));
@@ -359,7 +366,7 @@ impl Live {
 }
 
 /// Of the members that waited, or that were expected of a storm not yet written, those that it does not list yet.
-fn still_awaited(was: Entry, object: &Object) -> (BTreeSet<Fingerprint>, Option<EventTime>) {
+fn still_awaited(was: Entry, object: &Object) -> (BTreeSet<Brief>, Option<EventTime>) {
     if !object.storm || object.version.is_empty() {
         return Default::default();
     }
