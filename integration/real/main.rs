@@ -22,6 +22,7 @@ mod log;
 mod managers;
 mod memory;
 mod objects;
+mod policy;
 mod prometheus;
 mod refusals;
 mod servers;

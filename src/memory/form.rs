@@ -12,10 +12,14 @@ use crate::{
         dedup::{Last, Memo, Run, Severity},
         storm::{Group, Kin, Standing, Storm, Told},
     },
+    pipeline::priority::Priority,
     remediation::{Generation, GroupId, Resource},
 };
 
-const FORM: u8 = 2;
+const FORM: u8 = 3;
+
+/// None, or one of four.
+const PRIORITIES: u64 = 1 + Priority::ALL.len() as u64;
 
 /// Packs what memory keeps of a fingerprint.
 #[must_use]
@@ -222,8 +226,10 @@ impl Packer {
         }
     }
 
+    /// Rank and priority in one number: a byte, as orders are short.
     fn severity(&mut self, severity: &Severity) {
-        self.number(u64::from(severity.rank));
+        let priority = severity.priority.map_or(0, |priority| priority as u64 + 1);
+        self.number(u64::from(severity.rank) * PRIORITIES + priority);
         self.word(&severity.name);
     }
 
@@ -330,7 +336,10 @@ impl<'a> Reader<'a> {
     }
 
     fn severity(&mut self) -> Option<Severity> {
-        Some(Severity { rank: u32::try_from(self.number()?).ok()?, name: self.word()? })
+        let number = self.number()?;
+        let rank = u32::try_from(number / PRIORITIES).ok()?;
+        let priority = usize::try_from(number % PRIORITIES).ok()?.checked_sub(1).map(|at| Priority::ALL[at]);
+        Some(Severity { rank, name: self.word()?, priority })
     }
 
     fn standing(&mut self) -> Option<Standing> {

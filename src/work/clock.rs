@@ -11,7 +11,11 @@ use futures::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{bench::Bench, reach::Reach, watermark::Marks};
+use super::{
+    bench::{Bench, Shared},
+    reach::Reach,
+    watermark::Marks,
+};
 use crate::{
     alert::EventTime,
     kafka::consumer::Offsets,
@@ -29,6 +33,7 @@ const RECOUNT: Duration = Duration::from_secs(10);
 /// What the clock keeps between two ticks.
 #[derive(Debug)]
 pub(super) struct Clock<M> {
+    shared: Shared<M>,
     bench: Arc<Bench<M>>,
     reach: Arc<Reach>,
     offsets: Offsets,
@@ -48,10 +53,11 @@ type Held = (Option<(u64, EventTime)>, Option<[u8; 8]>);
 
 impl<M: Memory> Clock<M> {
     /// A clock that knows nothing yet.
-    pub(super) fn new(bench: Arc<Bench<M>>, reach: Arc<Reach>, offsets: Offsets) -> Self {
+    pub(super) fn new(shared: Shared<M>, reach: Arc<Reach>, offsets: Offsets) -> Self {
         let (watched, ticked) = (Duration::ZERO, Instant::now());
         let (marks, fences) = (Marks::default(), BTreeMap::new());
-        Self { bench, reach, offsets, partitions: 0, marks, watched, ticked, fences, brokers: None }
+        let bench = shared.now();
+        Self { shared, bench, reach, offsets, partitions: 0, marks, watched, ticked, fences, brokers: None }
     }
 
     /// Ticks until told to stop. What is away comes back; meanwhile the watermark stands.
@@ -62,6 +68,7 @@ impl<M: Memory> Clock<M> {
         let complaint = Complaint::new("the watermark stands still");
         let mut recount = Instant::now();
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+            self.bench = self.shared.now();
             if self.partitions == 0 || recount.elapsed() > RECOUNT {
                 recount = Instant::now();
                 match self.offsets.partitions().await {

@@ -15,7 +15,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
     batch::{self, Applied, Waiting},
-    bench::Bench,
+    bench::{Bench, Shared},
     reach::Reach,
     waiting::{self, Ruling},
 };
@@ -56,7 +56,7 @@ const REST: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Stage<M> {
     /// What every step leans on.
-    pub bench: Arc<Bench<M>>,
+    pub bench: Shared<M>,
     /// What the tasks and the clock share.
     pub reach: Arc<Reach>,
     /// Where offsets are stored.
@@ -71,6 +71,8 @@ pub struct Stage<M> {
 #[derive(Debug)]
 pub(super) struct Desk<M> {
     stage: Arc<Stage<M>>,
+    /// In force for what is taken up next.
+    bench: Arc<Bench<M>>,
     number: i32,
     assignment: u64,
     gone: CancellationToken,
@@ -94,6 +96,7 @@ impl<M: Memory> Desk<M> {
     pub(super) fn new(stage: Arc<Stage<M>>, partition: &Partition, assignment: u64, stop: CancellationToken) -> Self {
         stage.reach.assigned(partition.number, assignment);
         Self {
+            bench: stage.bench.now(),
             stage,
             number: partition.number,
             assignment,
@@ -116,6 +119,7 @@ impl<M: Memory> Desk<M> {
         let mut again = tokio::time::interval(ASK_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.bench = self.stage.bench.now();
             let room = self.waiting.len() < WAITING && self.weight < WAITING_BYTES && self.rest.len() < BATCH;
             self.stage.reach.full(self.number, self.assignment, !room);
             let done = tokio::select! {
@@ -149,7 +153,7 @@ impl<M: Memory> Desk<M> {
         for record in &records {
             self.ledger.begin(record.position.offset);
         }
-        self.stage.bench.metrics.consumed(records.len() as u64);
+        self.bench.metrics.consumed(records.len() as u64);
         if let Some(last) = records.last() {
             let latest = self.handed.map_or(last.at, |(_, at)| at.max(last.at));
             self.handed = Some((last.position.offset + 1, latest));
@@ -193,7 +197,7 @@ impl<M: Memory> Desk<M> {
         let unfinished = |position: Position| position.partition == number && ledger.is_unfinished(position.offset);
         let mark = self.stage.reach.watermark();
         let span = span(number, &batch);
-        self.patiently(|| batch::apply(&self.stage.bench, &batch, mark, &unfinished).instrument(span.clone())).await
+        self.patiently(|| batch::apply(&self.bench, &batch, mark, &unfinished).instrument(span.clone())).await
     }
 
     /// Records that opened an incident stay in hand until their draft is acknowledged.
@@ -210,8 +214,8 @@ impl<M: Memory> Desk<M> {
             self.waiting.insert(waiting.record.position.offset, waiting);
         }
         let more = i64::try_from(self.waiting.len() - before).unwrap_or(i64::MAX);
-        self.stage.bench.metrics.waiting_moved(more);
-        self.stage.bench.metrics.late_records(late);
+        self.bench.metrics.waiting_moved(more);
+        self.bench.metrics.late_records(late);
     }
 
     /// Decides what is due, publishes what is ours to publish, marks it, and finishes those records.
@@ -220,7 +224,7 @@ impl<M: Memory> Desk<M> {
         if due == 0 {
             return Ok(());
         }
-        let rulings = self.patiently(|| waiting::rule(&self.stage.bench, &self.waiting, mark)).await?;
+        let rulings = self.patiently(|| waiting::rule(&self.bench, &self.waiting, mark)).await?;
         crash::point("work-decided");
         self.overdue = rulings.len() < due; // their storm is another's to publish
         let mut drafts = Vec::new();
@@ -257,10 +261,10 @@ impl<M: Memory> Desk<M> {
             .flat_map(|(before, draft)| before.map(Remediation::Update).into_iter().chain([Remediation::Draft(draft)]))
             .map(|remediation| waiting::outgoing(&remediation))
             .collect();
-        self.publish(outgoing, &self.stage.bench.pipeline.topics.remediations).await?;
+        self.publish(outgoing, &self.bench.pipeline.topics.remediations).await?;
         crash::point("work-published");
-        self.stage.bench.metrics.drafts_published(published.len() as u64);
-        self.patiently(|| waiting::published(&self.stage.bench, &published, mark)).await?;
+        self.bench.metrics.drafts_published(published.len() as u64);
+        self.patiently(|| waiting::published(&self.bench, &published, mark)).await?;
         crash::point("work-marked");
         Ok(())
     }
@@ -269,7 +273,7 @@ impl<M: Memory> Desk<M> {
         if applied.unreadable.is_empty() {
             return Ok(());
         }
-        let topics = &self.stage.bench.pipeline.topics;
+        let topics = &self.bench.pipeline.topics;
         let letters = applied.unreadable.iter().map(|(record, error)| {
             DeadLetter {
                 reason: error.reason.to_owned(),
@@ -285,20 +289,20 @@ impl<M: Memory> Desk<M> {
             .outgoing()
         });
         self.publish(letters.collect(), &topics.dead_letters).await?;
-        self.stage.bench.metrics.dead_lettered(applied.unreadable.len() as u64);
+        self.bench.metrics.dead_lettered(applied.unreadable.len() as u64);
         Ok(())
     }
 
     fn let_go(&mut self, offset: i64) {
         if let Some(waiting) = self.waiting.remove(&offset) {
             self.weight -= waiting.record.value.len();
-            self.stage.bench.metrics.waiting_moved(-1);
+            self.bench.metrics.waiting_moved(-1);
         }
     }
 
     fn finish(&mut self, offset: i64, outcome: Outcome) {
         if self.ledger.finish(offset) {
-            self.stage.bench.metrics.finished(outcome);
+            self.bench.metrics.finished(outcome);
         }
     }
 
@@ -313,7 +317,7 @@ impl<M: Memory> Desk<M> {
 
     /// What is unfinished is given back: it stays uncommitted, and its next owner is answered as we were.
     fn release(self) {
-        let metrics = &self.stage.bench.metrics;
+        let metrics = &self.bench.metrics;
         metrics.finished_many(Outcome::Released, self.ledger.in_flight() as u64);
         metrics.waiting_moved(-i64::try_from(self.waiting.len()).unwrap_or(i64::MAX));
         self.stage.reach.revoked(self.number, self.assignment);
@@ -332,7 +336,7 @@ impl<M: Memory> Desk<M> {
                     return Ok(value);
                 }
                 Err(error) => {
-                    self.stage.bench.metrics.retried("memory");
+                    self.bench.metrics.retried("memory");
                     self.stage.memory_answers.missing(error.to_string());
                     self.complaint.raise(&error);
                 }
@@ -356,7 +360,7 @@ impl<M: Memory> Desk<M> {
                 self.complaint.settle();
                 return Ok(());
             };
-            self.stage.bench.metrics.retried("kafka");
+            self.bench.metrics.retried("kafka");
             self.complaint.raise(error);
             records = failed.into_iter().map(|(record, _)| record).collect();
             self.rest().await?;
