@@ -16,6 +16,20 @@ pub struct Asked {
     pub code: u64,
 }
 
+/// How many requests of a verb a ServiceAccount of `deploy/` began whose path contains a part: also those that are
+/// still answered.
+pub fn began_by(audit: &Path, account: &str, part: &str, verb: &str) -> usize {
+    let user = format!("system:serviceaccount:breakwater:{account}");
+    let text = std::fs::read_to_string(audit).unwrap_or_else(|error| panic!("{}: {error}", audit.display()));
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ids: std::collections::BTreeSet<String> = events
+        .filter(|event| event["user"]["username"] == user.as_str() && event["verb"] == verb)
+        .filter(|event| event["requestURI"].as_str().is_some_and(|uri| uri.contains(part)))
+        .filter_map(|event| event["auditID"].as_str().map(str::to_owned))
+        .collect();
+    ids.len()
+}
+
 /// All that a ServiceAccount of `deploy/` asked for whose path contains a part; a request that is still answered, such
 /// as a watch, is noted when its answer begins.
 pub fn asked_by(audit: &Path, account: &str, part: &str) -> Vec<Asked> {

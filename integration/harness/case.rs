@@ -179,6 +179,17 @@ impl Case {
         self.objects(word, 1).await.pop().expect("there is one")
     }
 
+    /// Waits until a namespace holds an object of a signal's name, and exactly one.
+    pub async fn object_of(&self, word: &str, signal: &str) -> Value {
+        let namespace = self.namespace(word);
+        until_ok(SOON, &format!("one object of {signal}"), async || {
+            let mut seen = self.kube.list(&namespace).await;
+            seen.retain(|object| object["spec"]["signalName"] == signal);
+            if seen.len() == 1 { Ok(seen.remove(0)) } else { Err(told(&seen)) }
+        })
+        .await
+    }
+
     /// Waits until the objects of a namespace are as they shall be.
     pub async fn until(&self, word: &str, what: &str, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let namespace = self.namespace(word);

@@ -31,6 +31,7 @@ mod log;
 mod managers;
 mod memory;
 mod objects;
+mod policy;
 mod prometheus;
 mod rebalance;
 mod redises;

@@ -9,6 +9,7 @@ use breakwater::{
         storm::{Group, Kin, Standing, Storm, Told},
     },
     memory::form,
+    pipeline::priority::Priority,
     remediation::{Generation, GroupId, Resource},
 };
 use proptest::prelude::*;
@@ -28,7 +29,12 @@ fn generation() -> impl Strategy<Value = Generation> {
 }
 
 fn severity() -> impl Strategy<Value = Severity> {
-    (any::<u32>(), prop_oneof!["warning", ".{0,9}"]).prop_map(|(rank, name)| Severity { rank, name })
+    let priority = prop::option::of(prop::sample::select(Priority::ALL.to_vec()));
+    (any::<u32>(), prop_oneof!["warning", ".{0,9}"], priority).prop_map(|(rank, name, priority)| Severity {
+        rank,
+        name,
+        priority,
+    })
 }
 
 fn run() -> impl Strategy<Value = Run> {

@@ -9,6 +9,7 @@ pub mod kubernetes_event;
 pub mod murmur2;
 pub mod prometheus;
 pub mod record;
+mod specimen;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use fingerprint::{Brief, Fingerprint};
+pub use specimen::specimen;
 
 /// Event time: milliseconds since the epoch by the broker's clock (a record's `LogAppendTime`).
 #[derive(

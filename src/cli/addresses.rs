@@ -17,7 +17,7 @@ use super::Failure;
 use crate::{
     kafka::settings::{Settings, parse_properties},
     memory::redis::link,
-    pipeline::{Fault, MAX_TEXT, Pipeline, written},
+    pipeline::{Fault, MAX_TEXT, Pipeline, Setting, priority::Attached, written},
 };
 
 /// Where Kafka is.
@@ -283,8 +283,7 @@ impl Process {
 impl PipelineFile {
     /// The pipeline, or all that is wrong with it.
     pub(crate) fn read(&self) -> Result<Pipeline, Failure> {
-        let (name, text) = pipeline_text(&self.pipeline).map_err(|fault| asked(fault.to_string()))?;
-        Pipeline::parse(&name, &text).map_err(|faults| told(&faults))
+        pipeline(&self.pipeline).map(|(pipeline, _)| pipeline).map_err(|faults| told(&faults))
     }
 
     /// As `read`; where the default file is not there, the shipped pipeline, which is built in.
@@ -294,6 +293,18 @@ impl PipelineFile {
         }
         self.read()
     }
+}
+
+/// A pipeline with the file that it names, and its settings; or all that is wrong with either.
+pub(crate) fn pipeline(file: &Path) -> Result<(Pipeline, Vec<Setting>), Vec<Fault>> {
+    let (name, text) = pipeline_text(file).map_err(|fault| vec![fault])?;
+    Pipeline::parse_with(&name, &text, attached(file, &text).as_ref())
+}
+
+/// The file that a pipeline's text names, read from beside it.
+pub(crate) fn attached(file: &Path, text: &str) -> Option<Attached> {
+    let beside = file.parent().unwrap_or(Path::new("")).join(Pipeline::names_file(text)?);
+    Some(Attached { name: beside.display().to_string(), text: read(&beside) })
 }
 
 /// A pipeline's text and how faults call it. What cannot be read is a fault at its beginning.

@@ -3,16 +3,13 @@
 use std::path::PathBuf;
 
 use super::{Failure, addresses, say};
-use crate::pipeline::{Fault, Pipeline};
+use crate::pipeline::Fault;
 
 /// Checks each file; all faults of all of them are told before it ends.
 pub(crate) fn check(files: &[PathBuf]) -> Result<(), Failure> {
     let mut all: Vec<Fault> = Vec::new();
     for file in files {
-        let checked = addresses::pipeline_text(file)
-            .map_err(|fault| vec![fault])
-            .and_then(|(name, text)| Pipeline::parse(&name, &text));
-        match checked {
+        match addresses::pipeline(file) {
             Ok(_) => say(format!("{}: good\n", file.display()))?,
             Err(faults) => all.extend(faults),
         }

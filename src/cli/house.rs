@@ -1,22 +1,28 @@
 //! What every process has, whatever stages it runs: logs, metrics, health, the admin address, tasks, and one stop.
 
 use std::{
+    fmt,
     net::{Ipv4Addr, TcpListener},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::addresses::{LogFormat, Running};
+use super::{
+    addresses::{LogFormat, Running},
+    reload::{Reload, Taker},
+};
 use crate::{
     kafka::producer::Producer,
     lifecycle::{self, Tasks},
+    pipeline::Pipeline,
     telemetry::{
         admin,
         health::Health,
-        metrics::Registry,
+        metrics::{ProcessMetrics, Registry},
         tracing::{self as traces, Guard, Options},
     },
 };
@@ -52,6 +58,17 @@ pub(crate) struct House {
     admin: TcpListener,
     process: Running,
     traces: Guard,
+    takers: Takers,
+}
+
+/// Who follows a changed pipeline.
+#[derive(Default)]
+struct Takers(Vec<Taker>);
+
+impl fmt::Debug for Takers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} stages", self.0.len())
+    }
 }
 
 impl House {
@@ -72,6 +89,7 @@ impl House {
             admin,
             process,
             traces,
+            takers: Takers::default(),
         })
     }
 
@@ -93,6 +111,25 @@ impl House {
     pub(crate) fn keep(&mut self, producer: Producer) -> Producer {
         self.producers.push(producer.clone());
         producer
+    }
+
+    /// One more stage that follows a changed pipeline.
+    pub(crate) fn follows(&mut self, taker: impl Fn(&Arc<Pipeline>) + Send + Sync + 'static) {
+        self.takers.0.push(Box::new(taker));
+    }
+
+    /// Follows the pipeline's file from now on, for all stages that were added.
+    pub(crate) fn reload(&mut self, running: &Arc<Pipeline>) -> anyhow::Result<()> {
+        let asked = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
+        let reload = Reload {
+            file: self.process.pipeline.clone(),
+            running: Arc::clone(running),
+            takers: std::mem::take(&mut self.takers.0),
+            metrics: ProcessMetrics::register(&mut self.registry),
+            asked,
+        };
+        self.tasks.spawn("pipeline file", reload.run(self.stop.clone()));
+        Ok(())
     }
 
     /// Runs until told to stop or until something fails; then drains all of it within the grace.

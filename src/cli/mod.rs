@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod house;
 mod print;
+mod reload;
 mod schemas;
 mod stages;
 

@@ -4,10 +4,7 @@ use clap::{ArgMatches, parser::ValueSource};
 use kube::CustomResourceExt;
 
 use super::{Failure, Run, addresses};
-use crate::{
-    pipeline::{Pipeline, Setting},
-    remediation::crd::RemediationRequest,
-};
+use crate::{pipeline::Setting, remediation::crd::RemediationRequest};
 
 /// The CustomResourceDefinition as YAML.
 pub(crate) fn crd() -> Result<String, Failure> {
@@ -40,9 +37,8 @@ fn append(command: &mut clap::Command, name: &str, text: &mut String) {
 
 /// What is in force: addresses, then the pipeline; each value with where it comes from.
 pub(crate) fn config(asked: &Run, matches: &ArgMatches) -> Result<String, Failure> {
-    let (file, text) = addresses::pipeline_text(&asked.process.pipeline.pipeline)
-        .map_err(|fault| Failure::Asked(fault.to_string()))?;
-    let (_, settings) = Pipeline::parse_with_settings(&file, &text).map_err(|faults| addresses::told(&faults))?;
+    let checked = addresses::pipeline(&asked.process.pipeline.pipeline);
+    let (_, settings) = checked.map_err(|faults| addresses::told(&faults))?;
     let where_things_are = addresses(asked, matches);
     let mut lines = vec!["# Where things are".to_owned()];
     lines.extend(where_things_are.iter().map(line));

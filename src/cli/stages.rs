@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch::channel as watch_channel};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
         health::Health,
         metrics::{IngestMetrics, KafkaMetrics, SinkMetrics, WorkMetrics},
     },
-    work::{self, Bench, Stage, namespaces, namespaces::Namespaces, reach::Reach},
+    work::{self, Bench, Shared, Stage, namespaces, namespaces::Namespaces, reach::Reach},
 };
 
 /// Records that lie ready for a partition's reader.
@@ -51,6 +51,7 @@ pub(crate) async fn run(everything: Everything, process: Running, pipeline: Pipe
     add_ingest(&mut house, &settings, &pipeline, door).await?;
     add_judge(&mut house, &settings, &pipeline, redis, &kubernetes).await?;
     add_way_out(&mut house, &settings, &pipeline, &kubernetes).await?;
+    house.reload(&pipeline)?;
     house.run().await
 }
 
@@ -64,6 +65,7 @@ pub(crate) async fn ingest(
     let mut house = House::open("ingest", process, Manner::SERVER)?;
     tracing::info!(pipeline = ?pipeline.topics, %door, "starting ingest");
     add_ingest(&mut house, &settings, &pipeline, door).await?;
+    house.reload(&pipeline)?;
     house.run().await
 }
 
@@ -77,6 +79,7 @@ pub(crate) async fn work(
     let mut house = House::open("work", process, Manner::SERVER)?;
     tracing::info!(pipeline = ?pipeline.topics, %redis, ?kubernetes, "starting work");
     add_judge(&mut house, &settings, &pipeline, redis, &kubernetes).await?;
+    house.reload(&pipeline)?;
     house.run().await
 }
 
@@ -90,6 +93,7 @@ pub(crate) async fn sink(
     let mut house = House::open("sink", process, Manner::SERVER)?;
     tracing::info!(pipeline = ?pipeline.topics, ?kubernetes, "starting sink");
     add_way_out(&mut house, &settings, &pipeline, &kubernetes).await?;
+    house.reload(&pipeline)?;
     house.run().await
 }
 
@@ -125,6 +129,8 @@ pub(super) async fn add_ingest(
     let metrics = IngestMetrics::register(&mut house.registry);
     let door = Door::new(ingest::Rules::from(pipeline.as_ref()), producer, metrics);
     add_probe(house, settings, vec![pipeline.topics.alerts.clone(), pipeline.topics.dead_letters.clone()], &health);
+    let follower = door.clone();
+    house.follows(move |pipeline| follower.change(ingest::Rules::from(pipeline.as_ref())));
     let stop = house.stop.clone();
     house.tasks.spawn("ingest: door", async move {
         ingest::serve(listener, door, stop).await;
@@ -170,14 +176,17 @@ pub(super) fn add_work<M: Memory + Clone + std::fmt::Debug>(
     let (consumer, offsets, partitions) =
         Consumer::subscribe(settings, &topics.alerts, &topics.work_group, CAPACITY, &reads)?;
     let memory_answers = health.condition("memory");
+    let bench = Shared::new(Bench {
+        memory: memory.clone(),
+        pipeline: Arc::clone(pipeline),
+        namespaces,
+        fallback_namespace,
+        metrics: WorkMetrics::register(&mut house.registry),
+    });
+    let follower = bench.clone();
+    house.follows(move |pipeline| follower.change(Arc::clone(pipeline)));
     let stage = Stage {
-        bench: Arc::new(Bench {
-            memory: memory.clone(),
-            pipeline: Arc::clone(pipeline),
-            namespaces,
-            fallback_namespace,
-            metrics: WorkMetrics::register(&mut house.registry),
-        }),
+        bench,
         reach: Arc::new(Reach::default()),
         offsets,
         producer: house.keep(Producer::new(settings, ACKNOWLEDGED_WITHIN)?),
@@ -235,8 +244,14 @@ pub(super) fn add_sink<O: Objects>(
     let producer = house.keep(Producer::new(settings, ACKNOWLEDGED_WITHIN)?);
     add_probe(house, settings, names(pipeline), &health);
     consumer.tell(health.condition("assignment"));
+    let (change, changes) = watch_channel((desk::Rules::of(pipeline, fallback_namespace), pipeline.sink.clone()));
+    let fallback = fallback_namespace.to_owned();
+    house.follows(move |pipeline| {
+        change.send_replace((desk::Rules::of(pipeline, &fallback), pipeline.sink.clone()));
+    });
     let sink = Sink {
         objects,
+        changes,
         rules: desk::Rules::of(pipeline, fallback_namespace),
         policy: pipeline.sink.clone(),
         teller: Teller { producer, topics: topics.clone(), metrics: metrics.clone() },

@@ -26,6 +26,16 @@ fn check(args: &[&str], expected: &str) {
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/alerts.yaml");
 
 #[test]
+fn q01_every_shipped_pipeline_checks_clean() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    assert!(files.len() >= 3, "{files:?}");
+    let told = super::check::check(&files);
+    assert!(told.is_ok(), "{told:?}");
+}
+
+#[test]
 fn q02_a_file_that_is_no_pipeline_ends_with_64_and_says_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();

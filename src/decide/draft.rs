@@ -16,11 +16,11 @@ use super::{
     environment::environment,
     kin::pattern,
     priority::priority,
-    storm::{Group, Kin, Standing, Storm},
+    storm::{Group, Kin, Standing, Storm, highest},
 };
 use crate::{
     alert::{Alert, EventTime},
-    pipeline::{Pipeline, storm::StormRule},
+    pipeline::{Pipeline, expression, priority::Priority, storm::StormRule},
     remediation::{
         Draft, Generation, GroupId, Incident, Member, Progress, Resource, StormProgress, Update,
         crd::{DeduplicationAtCreation, RemediationRequestSpec, StormAggregation, TargetResource},
@@ -54,10 +54,10 @@ pub struct Desk<'a> {
 pub struct Judged {
     /// Of the namespace.
     pub environment: String,
-    /// Of environment and severity.
-    pub priority: String,
-    /// Whether no rule covered it.
-    pub fell_back: bool,
+    /// As the policy says.
+    pub priority: Priority,
+    /// Why the stated fallback was taken for it, if it was.
+    pub fell_back: Option<String>,
 }
 
 /// The record that opens an incident.
@@ -76,12 +76,14 @@ pub struct Opening<'a> {
 }
 
 impl Desk<'_> {
-    /// Environment and priority of what happens in a namespace at a severity.
+    /// Environment and priority of an alert at a severity.
     #[must_use]
-    pub fn judge(&self, namespace: Option<&str>, severity: &str) -> Judged {
+    pub fn judge(&self, alert: &Alert, severity: &str) -> Judged {
+        let namespace = alert.target.namespace.as_deref();
         let labels = namespace.and_then(|name| self.labels.labels(name));
         let environment = environment(&self.pipeline.environment, namespace, labels.as_ref());
-        let (priority, fell_back) = priority(&self.pipeline.priority, &environment, severity);
+        let standing = expression::Standing { environment: &environment, severity };
+        let (priority, fell_back) = priority(&self.pipeline.priority, alert, standing);
         Judged { environment, priority, fell_back }
     }
 
@@ -96,7 +98,7 @@ impl Desk<'_> {
     #[must_use]
     pub fn single(&self, opening: &Opening<'_>) -> (Draft, Judged) {
         let Opening { alert, generation, group, severity, .. } = *opening;
-        let judged = self.judge(alert.target.namespace.as_deref(), &severity.name);
+        let judged = self.judge(alert, &severity.name);
         let incident = Incident {
             fingerprint: alert.fingerprint,
             group,
@@ -110,7 +112,7 @@ impl Desk<'_> {
             last_seen: generation.at,
             count: 1,
             severity: severity.name.clone(),
-            priority: judged.priority.clone(),
+            priority: judged.priority.to_string(),
             resolved_at: None,
             superseded_by: None,
             storm: None,
@@ -123,7 +125,8 @@ impl Desk<'_> {
     #[must_use]
     pub fn storm(&self, opening: &Opening<'_>, group: &Group, storm: &Storm) -> (Draft, Judged) {
         let alert = opening.alert;
-        let judged = self.judge(alert.target.namespace.as_deref(), &storm.decided_severity.name);
+        let mut judged = self.judge(alert, &storm.decided_severity.name);
+        judged.priority = judged.priority.min(storm.decided_severity.priority.unwrap_or(judged.priority));
         let founders = group
             .members(storm.generation)
             .filter(|(_, kin)| matches!(kin.standing, Standing::Joined { founder: true, .. } | Standing::Own { .. }));
@@ -143,7 +146,7 @@ impl Desk<'_> {
             last_seen: last.unwrap_or(storm.generation.at).max(storm.generation.at),
             count: storm.decided_count,
             severity: storm.decided_severity.name.clone(),
-            priority: judged.priority.clone(),
+            priority: judged.priority.to_string(),
             resolved_at: None,
             superseded_by: None,
             storm: Some(stands),
@@ -191,17 +194,12 @@ impl Desk<'_> {
         Draft { incident, spec, labels, annotations, progress }
     }
 
-    /// How an incident of one fingerprint stands now. None of a storm's member, which has no object of its own.
+    /// How an incident of one fingerprint stands now; none of a storm's member, which has no object of its own. Its
+    /// priority was judged when its severity was new, with the alert at hand; a priority that is not known says nothing,
+    /// and the object keeps its own.
     #[must_use]
-    pub fn kin_update(
-        &self,
-        group: GroupId,
-        members: &Group,
-        generation: Generation,
-        kin: &Kin,
-    ) -> Option<(Update, Judged)> {
+    pub fn kin_update(&self, group: GroupId, members: &Group, generation: Generation, kin: &Kin) -> Option<Update> {
         let fingerprint = kin.whole?;
-        let judged = self.judge(namespace_of(&kin.resource), &kin.severity.name);
         let superseded_by = kin.standing.storm().and_then(|storm| storm_name(group, members, storm));
         let incident = Incident {
             fingerprint,
@@ -216,20 +214,21 @@ impl Desk<'_> {
             last_seen: kin.seen,
             count: kin.count,
             severity: kin.severity.name.clone(),
-            priority: judged.priority.clone(),
+            priority: shown(kin.severity.priority),
             resolved_at: kin.resolved_at,
             superseded_by,
             storm: None,
         };
-        Some((Update { incident, progress }, judged))
+        Some(Update { incident, progress })
     }
 
-    /// How a storm stands now. None if its first member is gone from memory.
+    /// How a storm stands now, with the highest priority among its members. None if its first is gone from memory.
     #[must_use]
-    pub fn storm_update(&self, group: GroupId, members: &Group, storm: &Storm) -> Option<(Update, Judged)> {
+    pub fn storm_update(&self, group: GroupId, members: &Group, storm: &Storm) -> Option<Update> {
         let opener = members.kin.get(&storm.generation)?;
         let severity = worst(members.members(storm.generation).map(|(_, kin)| &kin.severity), &storm.decided_severity);
-        let judged = self.judge(namespace_of(&opener.resource), &severity);
+        let known = members.members(storm.generation).map(|(_, kin)| kin.severity.priority);
+        let priority = highest(known.chain([storm.decided_severity.priority]));
         let (stands, last) = storm_progress(members.members(storm.generation), self.pipeline.storm.max_listed);
         let resolved: Option<Vec<EventTime>> =
             members.members(storm.generation).map(|(_, kin)| kin.resolved_at).collect();
@@ -246,12 +245,12 @@ impl Desk<'_> {
             last_seen: last,
             count: stands.alert_count,
             severity,
-            priority: judged.priority.clone(),
+            priority: shown(priority),
             resolved_at: resolved.and_then(|all| all.into_iter().max()),
             superseded_by: None,
             storm: Some(stands),
         };
-        Some((Update { incident, progress }, judged))
+        Some(Update { incident, progress })
     }
 }
 
@@ -259,8 +258,8 @@ fn worst<'a>(severities: impl Iterator<Item = &'a Severity>, first: &'a Severity
     severities.fold(first, |worst, next| if next.rank > worst.rank { next } else { worst }).name.clone()
 }
 
-fn namespace_of(resource: &Resource) -> Option<&str> {
-    Some(resource.namespace.as_str()).filter(|name| !name.is_empty())
+fn shown(priority: Option<Priority>) -> String {
+    priority.map(|priority| priority.to_string()).unwrap_or_default()
 }
 
 fn storm_name(group: GroupId, members: &Group, storm: Generation) -> Option<String> {

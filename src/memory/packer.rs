@@ -8,11 +8,15 @@ use std::collections::BTreeMap;
 use crate::{
     alert::{EventTime, Position},
     decide::dedup::Severity,
+    pipeline::priority::Priority,
     remediation::Generation,
 };
 
 /// The form of what is written. A value of another form is read as none; a new form gets a new number.
 pub(super) const FORM: u8 = 3;
+
+/// None, or one of four.
+const PRIORITIES: u64 = 1 + Priority::ALL.len() as u64;
 
 /// Words that nearly every value has, by their place. None is ever taken away or moved: that is a new form.
 const EVERY_DAY: [&str; 8] = ["", "warning", "critical", "info", "Pod", "Deployment", "Node", "unknown"];
@@ -108,8 +112,10 @@ impl Packer {
         }
     }
 
+    /// Rank and priority in one number: a byte, as orders are short.
     pub(super) fn severity(&mut self, severity: &Severity) {
-        self.number(u64::from(severity.rank));
+        let priority = severity.priority.map_or(0, |priority| priority as u64 + 1);
+        self.number(u64::from(severity.rank) * PRIORITIES + priority);
         self.word(&severity.name);
     }
 }
@@ -212,6 +218,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn severity(&mut self) -> Option<Severity> {
-        Some(Severity { rank: u32::try_from(self.number()?).ok()?, name: self.word()? })
+        let number = self.number()?;
+        let rank = u32::try_from(number / PRIORITIES).ok()?;
+        let priority = usize::try_from(number % PRIORITIES).ok()?.checked_sub(1).map(|at| Priority::ALL[at]);
+        Some(Severity { rank, name: self.word()?, priority })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no address and no secret is in here, and nothing below `cli` reads a file: text comes in.
 
+mod change;
 pub mod dedup;
 pub mod environment;
 pub mod expression;
@@ -62,12 +63,29 @@ impl Pipeline {
 
     /// As [`Pipeline::parse`]; also tells each setting in force, and where it comes from.
     pub fn parse_with_settings(file_name: &str, text: &str) -> Result<(Self, Vec<Setting>), Vec<Fault>> {
+        Self::parse_with(file_name, text, None)
+    }
+
+    /// The file that a pipeline's text names, relative to its own, for the loader to attach. None also where the text
+    /// is no pipeline: what is wrong with it is told by [`Pipeline::parse_with`].
+    #[must_use]
+    pub fn names_file(text: &str) -> Option<String> {
+        let raw = read("", text).ok()?;
+        raw.priority.rego.map(|rego| rego.file.0.value)
+    }
+
+    /// As [`Pipeline::parse_with_settings`], with the text of the file that the pipeline names.
+    pub fn parse_with(
+        file_name: &str,
+        text: &str,
+        attached: Option<&priority::Attached>,
+    ) -> Result<(Self, Vec<Setting>), Vec<Fault>> {
         let mut reading = Reading::new(file_name, text);
         let raw = match read(file_name, text) {
             Ok(raw) => raw,
             Err(fault) => return Err(vec![fault]),
         };
-        let pipeline = check(&raw, &mut reading);
+        let pipeline = check(&raw, attached, &mut reading);
         if reading.faults.is_empty() {
             return Ok((pipeline, reading.settings));
         }
@@ -157,16 +175,17 @@ fn limits() -> Options {
     }
 }
 
-fn check(raw: &RawPipeline, reading: &mut Reading<'_>) -> Pipeline {
+fn check(raw: &RawPipeline, attached: Option<&priority::Attached>, reading: &mut Reading<'_>) -> Pipeline {
     let topics = topics::check(&raw.topics, &raw.groups, &raw.memory, reading);
     let severity = severity::check(&raw.severity, reading);
     let environment = environment::check(&raw.environment, reading);
+    let beside = priority::Beside { severity: &severity, environment: &environment, attached };
     let pipeline = Pipeline {
         ingest: ingest::check(&raw.ingest, reading),
         identity: identity::check(&raw.identity, reading),
         dedup: dedup::check(&raw.dedup, reading),
         storm: storm::check(&raw.storm, reading),
-        priority: priority::check(&raw.priority, &severity, &environment, reading),
+        priority: priority::check(&raw.priority, beside, reading),
         sink: sink::check(&raw.sink, reading),
         topics,
         environment,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    expression::Expression,
+    expression::{Expression, Refused},
     identity,
     reading::Reading,
     written::{Count, Span, Written, show_span},
@@ -166,8 +166,8 @@ fn rules(
     };
     let mut rules: Vec<StormRule> = Vec::new();
     for (index, raw) in written.iter().enumerate() {
-        unreachable(raw, &written[..index], reading);
         let rule = rule(raw, (threshold, window), reading);
+        unreachable((raw, &rule), (&written[..index], &rules), reading);
         rules.push(rule);
     }
     let last = written.last().and_then(|rule| rule.matches.as_ref());
@@ -186,6 +186,7 @@ fn rule(raw: &RawRule, (threshold, window): (u32, Duration), reading: &mut Readi
     let matches = raw.matches.as_ref().and_then(|written| {
         reading.note(&field("match"), &written.0.value, Some(written.place()));
         Expression::compile(&written.0.value)
+            .and_then(|matches| if matches.is_never() { Err(Refused::never()) } else { Ok(matches) })
             .map_err(|wrong| {
                 let (line, column) = reading.inside(written, wrong.offset);
                 reading.fault_at(line, column, (format!("{}: {}", field("match"), wrong.text), wrong.hint));
@@ -232,20 +233,25 @@ fn group_by(raw: &RawRule, field: &str, reading: &mut Reading<'_>) -> Vec<GroupF
 }
 
 /// Notes a rule that no alert can reach, or that has the name of another.
-fn unreachable(raw: &RawRule, above: &[RawRule], reading: &mut Reading<'_>) {
+fn unreachable(
+    (raw, rule): (&RawRule, &StormRule),
+    (above, checked): (&[RawRule], &[StormRule]),
+    reading: &mut Reading<'_>,
+) {
     let name = &raw.name.0.value;
     let place = Some(raw.name.place());
     if above.iter().any(|rule| rule.name.0.value == *name) {
         reading.fault(place, format!("storm.rules: two rules are named {name}"), "give each a name of its own");
     }
-    let source = |rule: &RawRule| rule.matches.as_ref().map(|written| written.0.value.trim().to_owned());
-    for rule in above {
-        let why = match source(rule) {
-            None => "takes every alert",
-            earlier if earlier == source(raw) => "has the same match",
-            Some(_) => continue,
+    for (earlier, checked) in above.iter().zip(checked) {
+        let why = match (&checked.matches, &rule.matches) {
+            _ if earlier.matches.is_none() => "takes every alert",
+            (Some(first), _) if first.is_always() => "takes every alert",
+            (Some(first), Some(later)) if first.covers(later) && later.covers(first) => "has the same match",
+            (Some(first), Some(later)) if first.covers(later) => "matches all of it",
+            (Some(_), _) | (None, _) => continue,
         };
-        let earlier = &rule.name.0.value;
+        let earlier = &earlier.name.0.value;
         let text = format!("storm.rules: {name} is never reached, {earlier} above {why}");
         reading.fault(place, text, format!("move it above {earlier}, or remove it"));
         return;

@@ -274,3 +274,74 @@ proptest::proptest! {
         drop(Pipeline::parse("p", &format!("{}{put}{}", &SHIPPED[..at], SHIPPED.get(at + 1..).unwrap_or_default())));
     }
 }
+
+/// Asserts the faults of `priority.rules`, whose first line is the third.
+fn check_rules(rules: &[&str], expected: &[&str]) {
+    let lines: Vec<String> = rules.iter().map(|rule| format!("    - {rule}\n")).collect();
+    check(&format!("priority:\n  rules:\n{}", lines.concat()), expected);
+}
+
+#[test]
+fn g10_rules_that_are_hidden_or_disagree_are_told() {
+    check_rules(
+        &[
+            "{ name: a, when: \"severity == 'critical'\", priority: P0 }",
+            "{ name: b, when: \"'critical' == severity\", priority: P1 }",
+            "{ name: c, when: \"severity == 'critical' && environment == 'production'\", priority: P2 }",
+            "{ name: d, when: \"environment in ['x', 'y']\", priority: P1 }",
+            "{ name: e, when: \"environment == 'y' && alert.labels.team == 'z'\", priority: P1 }",
+            "{ name: f, when: \"severity == 'a' && severity == 'b'\", priority: P1 }",
+            "{ name: rest, priority: P2 }",
+            "{ name: more, when: \"alert.name == 'x'\", priority: P2 }",
+        ],
+        &[
+            "4:15: priority.rules: a and b have the same condition and disagree, P0 and P1; decide for one",
+            "5:15: priority.rules: c is never reached, a above holds wherever it does; move it above a, or remove it",
+            "7:15: priority.rules: e is never reached, d above holds wherever it does; move it above d, or remove it",
+            "8:25: priority.rules[f].when: it never holds; a field has one value: write || or in ['a', 'b'] for several",
+            "10:15: priority.rules: more is never reached, rest above takes every incident; move it above rest, or remove it",
+            "10:27: priority.rules must end with a rule without when, so that each incident has a priority; add - { name: rest, priority: P2 }",
+        ],
+    );
+}
+
+#[test]
+fn g11_an_unknown_name_or_a_wrong_result_in_a_rule_is_told_at_its_column() {
+    check_rules(
+        &[
+            "{ name: a, when: \"severity == 'x' && alert.lables.team == 'x'\", priority: P0 }",
+            "{ name: b, when: \"enviroment == 'x'\", priority: P1 }",
+            "{ name: c, when: \"environment\", priority: P1 }",
+            "{ name: d, when: \"[1].all(x, x > 0)\", priority: P9 }",
+            "{ name: rest, priority: P2 }",
+        ],
+        &[
+            "3:50: priority.rules[a].when: an alert has no field lables; write alert.labels",
+            "4:25: priority.rules[b].when: there is no variable enviroment; there are environment, severity, and alert with the fields name, namespace, severity, kind, resource, cluster, source, labels, annotations",
+            "5:25: priority.rules[c].when: a match must be true or false; compare it: alert.labels.team == 'platform'",
+            "6:29: priority.rules[d].when: all is not allowed here; there are startsWith, endsWith, contains, matches, size, in, comparisons, && || ! and ?:",
+            "6:55: priority.rules[d].priority must be a priority, got \"P9\"; write P0, P1, P2 or P3",
+        ],
+    );
+    check(
+        "priority:\n  matrix: { critical: { \"*\": P0 } }\n  rules:\n    - { name: rest, priority: P2 }\n",
+        &[
+            "4:15: priority.matrix and priority.rules both tell the priority; keep one of them, and remove priority.matrix or priority.rules",
+        ],
+    );
+}
+
+#[test]
+fn q03_a_storm_rule_that_another_hides_or_that_cannot_hold_is_named() {
+    check(
+        "storm:\n  max_listed: 1001\n  rules:\n    - { name: a, match: \"alert.name in ['X', 'Y']\", group_by: [name] }\n    - { name: b, match: \"alert.name == 'Y' && alert.kind == 'Pod'\", group_by: [name] }\n    - { name: c, match: \"alert.name == 'A' && alert.name == 'B'\", group_by: [name] }\n    - { name: d, match: \"true\", group_by: [name], threshold: 1, window: 1s }\n    - { name: rest, group_by: [name] }\n",
+        &[
+            "2:15: storm.max_listed must be at most 1000, got 1001; write 1000 or less",
+            "5:15: storm.rules: b is never reached, a above matches all of it; move it above a, or remove it",
+            "6:26: storm.rules[c].match: it never holds; a field has one value: write || or in ['a', 'b'] for several",
+            "7:62: storm.rules[d].threshold must be at least 2, got 1; write 2 or more",
+            "7:73: storm.hold (2s) must be at most storm.rules[d].window (1s); shorten the one or lengthen the other",
+            "8:15: storm.rules: rest is never reached, d above takes every alert; move it above d, or remove it",
+        ],
+    );
+}

@@ -51,6 +51,11 @@ impl Pace {
         Self { budget, allowed: Allowed::Nothing, not_before: None }
     }
 
+    /// Another budget for the whole deployment; it counts from the next share on.
+    pub fn change(&mut self, budget: Option<u32>) {
+        self.budget = budget;
+    }
+
     /// Takes the share of the budget that belongs to so many of all partitions. Its first write waits a full turn, so that
     /// a change of shares is no burst.
     pub fn share(&mut self, owned: usize, all: usize) {

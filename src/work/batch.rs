@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::bench::Bench;
+use super::{bench::Bench, waiting::note_fallback};
 use crate::{
     alert::{Alert, Brief, Closed, EventTime, Kind, Position, Signal, record, record::AlertError},
     crash,
     decide::{
-        dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, TooMany, What},
+        dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, What},
+        draft::Judged,
         kin::{Kinship, kinship},
         outcome::Outcome,
         severity,
@@ -147,7 +148,16 @@ fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a>
 fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
     let name = severity::severity(&bench.pipeline.severity, alert);
     let rank = severity::rank(&bench.pipeline.severity, &name);
-    Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name }
+    Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name, priority: None }
+}
+
+/// Asks the policy about an alert at a severity that no record of its incident had before, so once for an incident and
+/// at each rise. The fallback that it may take is that of a draft, which counts it, or of a rise.
+fn judge<M>(bench: &Bench<M>, item: &Item<'_>, severity: &mut Severity) -> Option<Judged> {
+    let Signal::Alert(alert) = &item.signal else { return None };
+    let judged = bench.desk().judge(alert, &severity.name);
+    severity.priority = Some(judged.priority);
+    Some(judged)
 }
 
 /// What memory said: an answer for each record that was applied, and the memo of each fingerprint afterwards.
@@ -164,9 +174,9 @@ async fn observe<M: Memory>(
     mark: EventTime,
     unfinished: &(dyn Fn(Position) -> bool + Sync),
 ) -> Result<Remembered, MemoryError> {
-    let mut by_fingerprint: BTreeMap<Brief, Vec<&Sighting>> = BTreeMap::new();
+    let mut by_fingerprint: BTreeMap<Brief, Vec<&Item<'_>>> = BTreeMap::new();
     for item in items {
-        by_fingerprint.entry(item.brief).or_default().push(&item.sighting);
+        by_fingerprint.entry(item.brief).or_default().push(item);
     }
     let mut out = Remembered::default();
     let policy = &bench.pipeline.dedup;
@@ -181,14 +191,16 @@ async fn observe<M: Memory>(
     amend::memos(&bench.memory, policy.shards, bench.keep(), ids, |fingerprint, memo| {
         let rules = Rules { policy, hold: storm.hold, unfinished: &in_hand };
         let before = memo.clone();
-        for sighting in &by_fingerprint[&fingerprint] {
-            out.answers.remove(&sighting.position); // of an attempt that somebody else's change undid
+        for item in &by_fingerprint[&fingerprint] {
+            out.answers.remove(&item.sighting.position); // of an attempt that somebody else's change undid
         }
-        for sighting in &by_fingerprint[&fingerprint] {
-            match memo.apply(sighting, &rules) {
-                Ok(answer) => out.answers.insert(sighting.position, answer),
-                Err(TooMany) => break,
-            };
+        for item in &by_fingerprint[&fingerprint] {
+            let Ok(answer) = memo.apply(&item.sighting, &rules) else { break };
+            out.answers.insert(item.sighting.position, answer);
+            let judged = memo.unjudged().and_then(|severity| judge(bench, item, severity));
+            if let Some(judged) = judged.filter(|_| answer == Answer::Duplicate) {
+                note_fallback(bench, &judged);
+            }
         }
         out.memos.insert(fingerprint, memo.clone());
         *memo != before
@@ -271,16 +283,22 @@ fn place_alert<M>(
 
 /// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
 fn first<M>(bench: &Bench<M>, item: &Item<'_>, alert: &Alert, run: &Run) -> Kin {
-    let severity = match &item.sighting.what {
+    let mut severity = match &item.sighting.what {
         What::Firing(firing) => firing.severity.clone(),
         What::Resolved { .. } | What::Closed { .. } => Severity::default(),
     };
+    severity.priority = run.severity.priority;
+    if severity.name != run.severity.name {
+        drop(judge(bench, item, &mut severity)); // it has risen since
+    }
     let (count, seen, resolved_at) = (1, run.generation.at, None);
-    Kin { count, seen, severity, resolved_at, ..kin(bench, alert, run) }
+    Kin { count, seen, began: severity.clone(), severity, resolved_at, ..kin(bench, alert, run) }
 }
 
 /// An incident as it stands now.
 fn kin<M>(bench: &Bench<M>, alert: &Alert, run: &Run) -> Kin {
+    let mut began = severity_of(bench, alert);
+    began.priority = run.severity.priority.filter(|_| began.name == run.severity.name);
     Kin {
         fingerprint: alert.fingerprint.brief(),
         whole: Some(alert.fingerprint),
@@ -289,7 +307,7 @@ fn kin<M>(bench: &Bench<M>, alert: &Alert, run: &Run) -> Kin {
         resource: (&alert.target).into(),
         count: run.count,
         seen: run.seen,
-        began: severity_of(bench, alert),
+        began,
         severity: run.severity.clone(),
         resolved_at: run.resolved_at,
         closed_at: None,

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
+
 use super::namespaces::Namespaces;
 use crate::{
     alert::EventTime, decide::draft::Desk, memory::amend::GroupTerms, pipeline::Pipeline,
@@ -40,6 +42,44 @@ pub fn horizon(pipeline: &Pipeline) -> Duration {
 pub fn keep(pipeline: &Pipeline) -> Duration {
     let told = pipeline.dedup.update_interval.max(pipeline.storm.update_interval);
     horizon(pipeline).saturating_add(told).saturating_add(MARGIN)
+}
+
+/// The bench in force. Whoever takes up a batch takes it once, so that one pipeline holds for the whole of it.
+#[derive(Debug)]
+pub struct Shared<M>(Arc<ArcSwap<Bench<M>>>);
+
+impl<M> Clone for Shared<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: Clone> Shared<M> {
+    /// The same bench under another pipeline, from the next batch on.
+    pub fn change(&self, pipeline: Arc<Pipeline>) {
+        let now = self.now();
+        self.0.store(Arc::new(Bench {
+            memory: now.memory.clone(),
+            pipeline,
+            namespaces: now.namespaces.clone(),
+            fallback_namespace: now.fallback_namespace.clone(),
+            metrics: now.metrics.clone(),
+        }));
+    }
+}
+
+impl<M> Shared<M> {
+    /// In force until it is changed.
+    #[must_use]
+    pub fn new(bench: Bench<M>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(bench)))
+    }
+
+    /// The bench in force.
+    #[must_use]
+    pub fn now(&self) -> Arc<Bench<M>> {
+        self.0.load_full()
+    }
 }
 
 impl<M> Bench<M> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bench::Bench,
+    bench::{Bench, Shared},
     reach::{Reach, Read},
     watermark::Marks,
 };
@@ -37,6 +37,7 @@ const RECOUNT: Duration = Duration::from_secs(3);
 /// What the clock keeps between two ticks.
 #[derive(Debug)]
 pub(super) struct Clock<M> {
+    shared: Shared<M>,
     bench: Arc<Bench<M>>,
     reach: Arc<Reach>,
     offsets: Offsets,
@@ -58,10 +59,12 @@ type Held = (Option<Mark>, Option<Version>);
 
 impl<M: Memory> Clock<M> {
     /// A clock that knows nothing yet.
-    pub(super) fn new(bench: Arc<Bench<M>>, reach: Arc<Reach>, offsets: Offsets) -> Self {
+    pub(super) fn new(shared: Shared<M>, reach: Arc<Reach>, offsets: Offsets) -> Self {
         let (watched, ticked) = (Duration::ZERO, Instant::now());
         let (marks, fences) = (Marks::default(), BTreeMap::new());
-        Self { bench, reach, offsets, partitions: 0, marks, watched, ticked, epoch: None, fences, brokers: None }
+        let bench = shared.now();
+        let epoch = None;
+        Self { shared, bench, reach, offsets, partitions: 0, marks, watched, ticked, epoch, fences, brokers: None }
     }
 
     /// Ticks until told to stop. What is away comes back; meanwhile the watermark stands.
@@ -72,6 +75,7 @@ impl<M: Memory> Clock<M> {
         let complaint = Complaint::new("the watermark stands still");
         let mut recount = Instant::now();
         while stop.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+            self.bench = self.shared.now();
             let unknown = self.reach.ours().keys().any(|partition| *partition >= self.partitions);
             if self.partitions == 0 || unknown || recount.elapsed() > RECOUNT {
                 recount = Instant::now();

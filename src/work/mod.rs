@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use bench::Bench;
+pub use bench::{Bench, Shared};
 pub use partition::Stage;
 
 use crate::{
@@ -39,7 +39,7 @@ pub fn start<M: Memory + Clone + std::fmt::Debug>(
     drained: CancellationToken,
 ) {
     let stage = Arc::new(stage);
-    let clock = clock::Clock::new(Arc::clone(&stage.bench), Arc::clone(&stage.reach), stage.offsets.clone());
+    let clock = clock::Clock::new(stage.bench.clone(), Arc::clone(&stage.reach), stage.offsets.clone());
     tasks.spawn("work: clock", clock.run(stop.clone()));
     tasks.spawn("work: sweeper", sweeper::run(Arc::clone(&stage), stop.clone()));
     tasks.spawn("work: partitions", tend(stage, partitions, stop.clone(), drained));

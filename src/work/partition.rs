@@ -15,7 +15,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
     batch::{self, Applied, Waiting},
-    bench::Bench,
+    bench::{Bench, Shared},
     reach::Reach,
     rewind::Stand,
     waiting::{self, Ruling},
@@ -55,7 +55,7 @@ const LINKS: usize = 128;
 #[derive(Debug)]
 pub struct Stage<M> {
     /// What every step leans on.
-    pub bench: Arc<Bench<M>>,
+    pub bench: Shared<M>,
     /// What the tasks and the clock share.
     pub reach: Arc<Reach>,
     /// Where offsets are stored.
@@ -105,9 +105,9 @@ pub(super) enum Halt {
 impl<M: Memory + Clone> Desk<M> {
     /// A partition that has just become ours. `stop` ends it between two batches; while something is away, at once.
     pub(super) fn new(stage: Arc<Stage<M>>, partition: &Partition, stop: CancellationToken) -> Self {
-        let memory = Vouched::of_nothing(stage.bench.memory.clone());
+        let memory = Vouched::of_nothing(stage.bench.now().memory.clone());
         Self {
-            bench: stage.bench.over(memory),
+            bench: stage.bench.now().over(memory),
             number: partition.number,
             assignment: stage.reach.assigned(partition.number),
             epoch: 0,
@@ -159,6 +159,7 @@ impl<M: Memory + Clone> Desk<M> {
             return end;
         }
         loop {
+            self.follow();
             let room = self.waiting.len() < WAITING && self.weight < WAITING_BYTES && self.rest.len() < BATCH;
             self.stage.reach.full(self.number, self.assignment, !room);
             let done = tokio::select! {
@@ -186,11 +187,19 @@ impl<M: Memory + Clone> Desk<M> {
         }
     }
 
+    /// Takes up a changed pipeline: what is taken up next is judged by it.
+    fn follow(&mut self) {
+        let now = self.stage.bench.now();
+        if !Arc::ptr_eq(&now.pipeline, &self.bench.pipeline) {
+            self.bench = now.over(self.bench.memory.clone());
+        }
+    }
+
     async fn apply(&mut self, records: Vec<Record>) -> Result<(), Halt> {
         for record in &records {
             self.ledger.begin(record.position.offset);
         }
-        self.stage.bench.metrics.consumed(records.len() as u64);
+        self.bench.metrics.consumed(records.len() as u64);
         if let Some(last) = records.last() {
             let latest = self.handed.map_or(last.at, |(_, at)| at.max(last.at));
             self.handed = Some((last.position.offset + 1, latest));
@@ -254,8 +263,8 @@ impl<M: Memory + Clone> Desk<M> {
             self.waiting.insert(waiting.record.position.offset, waiting);
         }
         let more = i64::try_from(self.waiting.len() - before).unwrap_or(i64::MAX);
-        self.stage.bench.metrics.waiting_moved(more);
-        self.stage.bench.metrics.late_records(late);
+        self.bench.metrics.waiting_moved(more);
+        self.bench.metrics.late_records(late);
     }
 
     /// Decides what is due, publishes what is ours to publish, marks it, and finishes those records.
@@ -304,9 +313,9 @@ impl<M: Memory + Clone> Desk<M> {
             })
             .map(|remediation| waiting::outgoing(&remediation))
             .collect();
-        self.publish(outgoing, &self.stage.bench.pipeline.topics.remediations).await?;
+        self.publish(outgoing, &self.bench.pipeline.topics.remediations).await?;
         crash::point("work-published");
-        self.stage.bench.metrics.drafts_published(published.len() as u64);
+        self.bench.metrics.drafts_published(published.len() as u64);
         self.patiently(|| waiting::published(&self.bench, &published, mark)).await?;
         crash::point("work-marked");
         Ok(())
@@ -316,7 +325,7 @@ impl<M: Memory + Clone> Desk<M> {
         if applied.unreadable.is_empty() {
             return Ok(());
         }
-        let topics = &self.stage.bench.pipeline.topics;
+        let topics = &self.bench.pipeline.topics;
         let letters = applied.unreadable.iter().map(|(record, error)| {
             DeadLetter {
                 reason: error.reason.to_owned(),
@@ -332,20 +341,20 @@ impl<M: Memory + Clone> Desk<M> {
             .outgoing()
         });
         self.publish(letters.collect(), &topics.dead_letters).await?;
-        self.stage.bench.metrics.dead_lettered(applied.unreadable.len() as u64);
+        self.bench.metrics.dead_lettered(applied.unreadable.len() as u64);
         Ok(())
     }
 
     fn let_go(&mut self, offset: i64) {
         if let Some(waiting) = self.waiting.remove(&offset) {
             self.weight -= waiting.record.value.len();
-            self.stage.bench.metrics.waiting_moved(-1);
+            self.bench.metrics.waiting_moved(-1);
         }
     }
 
     fn finish(&mut self, offset: i64, outcome: Outcome) {
         if self.ledger.finish(offset) {
-            self.stage.bench.metrics.finished(outcome);
+            self.bench.metrics.finished(outcome);
         }
     }
 
@@ -369,7 +378,7 @@ impl<M: Memory + Clone> Desk<M> {
 
     /// What is unfinished is given back: it stays uncommitted, and its next owner is answered as we were.
     fn release(&mut self) {
-        let metrics = &self.stage.bench.metrics;
+        let metrics = &self.bench.metrics;
         metrics.finished_many(Outcome::Released, self.ledger.in_flight() as u64);
         metrics.waiting_moved(-i64::try_from(self.waiting.len()).unwrap_or(i64::MAX));
         (self.ledger, self.handed, self.overdue, self.weight) = (Ledger::default(), None, false, 0);

@@ -28,7 +28,7 @@ impl<M: Memory + Clone> Desk<M> {
                 }
                 Err(MemoryError::Lost) => return Err(Halt::Lost),
                 Err(error @ MemoryError::Away(_)) => {
-                    self.stage.bench.metrics.retried("memory");
+                    self.bench.metrics.retried("memory");
                     self.stage.memory_answers.missing(error.to_string());
                     self.complaint.raise(&error);
                 }
@@ -52,7 +52,7 @@ impl<M: Memory + Clone> Desk<M> {
                 self.complaint.settle();
                 return Ok(());
             };
-            self.stage.bench.metrics.retried("kafka");
+            self.bench.metrics.retried("kafka");
             self.complaint.raise(error);
             records = failed.into_iter().map(|(record, _)| record).collect();
             self.rest().await?;

@@ -41,12 +41,13 @@ impl<M: Memory + Clone> Desk<M> {
         let reader = Reader {
             partition: self.number,
             nonce: fastrand::u64(..),
-            shards: self.stage.bench.pipeline.dedup.shards,
+            shards: self.bench.pipeline.dedup.shards,
             keep: KEEP,
         };
-        let memory = &self.stage.bench.memory;
+        let now = self.stage.bench.now();
+        let memory = &now.memory;
         let (memory, whole) = self.patiently(|| Vouched::take_over(memory.clone(), reader)).await?;
-        self.bench = self.stage.bench.over(memory);
+        self.bench = now.over(memory);
         if !whole || before.is_some() {
             let stand = match before {
                 Some(stand) => stand,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{bench::Bench, waiting::note_fallback};
+use super::bench::Bench;
 use crate::{
     alert::EventTime,
     decide::storm::{Group, Untold},
@@ -61,13 +61,11 @@ fn updates<M>(bench: &Bench<M>, id: GroupId, group: &Group, mark: EventTime) -> 
 
 /// How an incident with something left to tell stands.
 pub fn update<M>(bench: &Bench<M>, id: GroupId, group: &Group, untold: &Untold) -> Option<Update> {
-    let (update, judged) = if untold.storm {
-        bench.desk().storm_update(id, group, group.storm(untold.generation)?)?
+    if untold.storm {
+        bench.desk().storm_update(id, group, group.storm(untold.generation)?)
     } else {
-        bench.desk().kin_update(id, group, untold.generation, group.kin.get(&untold.generation)?)?
-    };
-    note_fallback(bench, &judged);
-    Some(update)
+        bench.desk().kin_update(id, group, untold.generation, group.kin.get(&untold.generation)?)
+    }
 }
 
 /// Marks what was acknowledged as told, and notes in each group when it is due next.

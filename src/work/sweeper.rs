@@ -50,18 +50,20 @@ pub(super) async fn run<M: Memory>(stage: Arc<Stage<M>>, stop: CancellationToken
 /// Shard by shard: shard s belongs to whoever has partition s modulo the number of partitions. One that fails does not
 /// keep the others waiting.
 async fn sweep_ours<M: Memory>(stage: &Stage<M>, mark: EventTime) -> Result<(), Halted> {
+    let bench = stage.bench.now();
     let partitions = u32::try_from(stage.reach.partitions()).unwrap_or(0).max(1);
     let ours = stage.reach.ours();
     let is_ours = |shard: &u32| i32::try_from(shard % partitions).is_ok_and(|number| ours.contains_key(&number));
     let mut end = Ok(());
-    for shard in (0..stage.bench.pipeline.dedup.shards).filter(is_ours) {
+    for shard in (0..bench.pipeline.dedup.shards).filter(is_ours) {
         end = end.and(sweep_one(stage, shard, mark).await);
     }
     end
 }
 
 async fn sweep_one<M: Memory>(stage: &Stage<M>, shard: u32, mark: EventTime) -> Result<(), Halted> {
-    let mut found = sweep::find(&stage.bench, shard, mark).await?;
+    let bench = stage.bench.now();
+    let mut found = sweep::find(&bench, shard, mark).await?;
     if let Some(next) = found.next {
         stage.reach.want(next);
     }
@@ -70,7 +72,7 @@ async fn sweep_one<M: Memory>(stage: &Stage<M>, shard: u32, mark: EventTime) -> 
     }
     let end = publish(stage, &mut found).await;
     crash::point("sweep-published");
-    sweep::told(&stage.bench, &found, mark).await?;
+    sweep::told(&bench, &found, mark).await?;
     crash::point("sweep-told");
     Ok(end?)
 }
@@ -79,12 +81,13 @@ async fn sweep_one<M: Memory>(stage: &Stage<M>, shard: u32, mark: EventTime) -> 
 /// take, as the next change of that incident may fit.
 async fn publish<M: Memory>(stage: &Stage<M>, found: &mut Found) -> Result<(), KafkaError> {
     let updates = found.updates.iter().map(|(_, _, update)| outgoing(&Remediation::Update(Box::new(update.clone()))));
-    let answers = stage.producer.publish_all(&stage.bench.pipeline.topics.remediations, updates.collect()).await;
+    let bench = stage.bench.now();
+    let answers = stage.producer.publish_all(&bench.pipeline.topics.remediations, updates.collect()).await;
     let mut end = Ok(());
     let mut told = Vec::with_capacity(found.updates.len());
     for (update, answer) in std::mem::take(&mut found.updates).into_iter().zip(answers) {
         match answer {
-            Ok(_) => stage.bench.metrics.updates_published(1),
+            Ok(_) => bench.metrics.updates_published(1),
             Err(error) if error.is_transient() => {
                 end = end.and(Err(error));
                 continue;

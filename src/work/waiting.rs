@@ -16,7 +16,10 @@ use crate::{
     },
     memory::{Memory, MemoryError, amend},
     remediation::{Draft, Generation, GroupId, Remediation, Update},
+    telemetry::complaint::Complaint,
 };
+
+static FALLBACK: Complaint = Complaint::new("a priority could not be told; the stated fallback is taken");
 
 /// What is to be done with a record that was due.
 #[derive(Debug)]
@@ -125,10 +128,11 @@ fn draft<M>(bench: &Bench<M>, waiting: &Waiting, group: &Group, storm: Option<Ge
     Some(Box::new(draft))
 }
 
-/// A priority that no rule covered is counted, never silent.
-pub fn note_fallback<M>(bench: &Bench<M>, judged: &Judged) {
-    if judged.fell_back {
+/// A priority that no rule covered, or whose rule failed, is counted and told, never silent.
+pub(super) fn note_fallback<M>(bench: &Bench<M>, judged: &Judged) {
+    if let Some(why) = &judged.fell_back {
         bench.metrics.fell_back("priority");
+        FALLBACK.raise(why);
     }
 }
 

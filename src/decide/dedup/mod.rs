@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     alert::{EventTime, Position},
-    pipeline::dedup::DedupPolicy,
+    pipeline::{dedup::DedupPolicy, priority::Priority},
     remediation::{Generation, GroupId},
 };
 
@@ -51,6 +51,8 @@ pub struct Severity {
     pub rank: u32,
     /// As shown.
     pub name: String,
+    /// What the policy says of an alert at this severity. None where it was not asked yet.
+    pub priority: Option<Priority>,
 }
 
 /// The last record of a fingerprint that was applied from one partition.
@@ -156,6 +158,12 @@ impl Memo {
         };
         self.note(sighting);
         Ok(answer)
+    }
+
+    /// The severity that the record just applied has brought, if its priority was not asked yet.
+    pub fn unjudged(&mut self) -> Option<&mut Severity> {
+        let run = self.runs.last_mut().filter(|run| run.count > 0)?;
+        Some(&mut run.severity).filter(|severity| severity.priority.is_none())
     }
 
     /// The incident that a repeat belongs to: the newest.

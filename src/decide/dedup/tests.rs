@@ -41,8 +41,9 @@ fn read(word: &str, offset: i64) -> Sighting {
     let at = EventTime(at.parse::<i64>().unwrap() * 1000);
     let group = GroupId([0; 16]);
     let starts_at = Some(EventTime(0));
-    let firing =
-        |rank, name: &str| What::Firing(Firing { severity: Severity { rank, name: name.into() }, starts_at, group });
+    let firing = |rank, name: &str| {
+        What::Firing(Firing { severity: Severity { rank, name: name.into(), priority: None }, starts_at, group })
+    };
     let what = match what {
         "f" => firing(1, "warning"),
         "f!" => firing(2, "critical"),

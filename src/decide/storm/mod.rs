@@ -12,7 +12,7 @@ use std::{
 use crate::{
     alert::{Brief, Closed, EventTime, Fingerprint},
     decide::dedup::Severity,
-    pipeline::storm::StormPolicy,
+    pipeline::{priority::Priority, storm::StormPolicy},
     remediation::{Generation, Resource},
 };
 
@@ -96,7 +96,7 @@ pub struct Storm {
     pub joined: EventTime,
     /// Its founders, a firing each: the draft says so, whenever it is decided and written.
     pub decided_count: u64,
-    /// The highest severity with which a founder began.
+    /// The highest severity with which a founder began, and the highest priority among them.
     pub decided_severity: Severity,
     /// Whether the draft is acknowledged.
     pub published: bool,
@@ -354,6 +354,11 @@ impl Group {
     }
 }
 
+/// The highest of the priorities that are known.
+pub(super) fn highest(all: impl IntoIterator<Item = Option<Priority>>) -> Option<Priority> {
+    all.into_iter().flatten().min()
+}
+
 impl Kin {
     /// A member of a storm has no object that would be named by its whole fingerprint.
     fn stands(&mut self, standing: Standing) {
@@ -388,7 +393,10 @@ impl Kin {
 
     /// Whether there is more to tell than a draft says, which is the first record alone.
     fn is_beyond_its_draft(&self, generation: Generation) -> bool {
-        self.count > 1 || self.seen > generation.at || self.resolved_at.is_some() || self.severity != self.began
+        self.count > 1
+            || self.seen > generation.at
+            || self.resolved_at.is_some()
+            || self.severity.rank > self.began.rank
     }
 }
 
@@ -421,7 +429,10 @@ impl Storm {
         self.joined = self.joined.max(generation.at);
         self.decided_count = self.decided_count.saturating_add(1);
         if self.decided_severity.name.is_empty() || kin.began.rank > self.decided_severity.rank {
-            self.decided_severity = kin.began.clone();
+            let known = self.decided_severity.priority;
+            self.decided_severity = Severity { priority: highest([known, kin.began.priority]), ..kin.began.clone() };
+        } else {
+            self.decided_severity.priority = highest([self.decided_severity.priority, kin.began.priority]);
         }
         if kin.is_beyond_its_draft(generation) {
             self.told.changed();

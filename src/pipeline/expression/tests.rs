@@ -91,6 +91,15 @@ fn what_can_never_hold_is_refused_at_load_also_behind_a_condition() {
 }
 
 #[test]
+fn g13_a_pattern_is_cheap_to_compile() {
+    refused("alert.name.matches('(a{99}){99}')", "12: a pattern that counts repetitions unfolds into a large one");
+    refused(r"alert.name.matches('\\w+')", r"12: \w stands for thousands of letters, and takes as long");
+    refused(&format!("alert.name.matches('{}')", "a".repeat(65)), "12: a pattern has at most 64 bytes, got 65");
+    refused(&["alert.name.matches('a')"; 5].join(" || "), "93: matches stands here more than 4 times");
+    holds("alert.name.matches('^[A-Z][a-z]+$') && alert.name.matches('(?i)specimen|other')", true);
+}
+
+#[test]
 fn a_long_flat_expression_is_welcome() {
     holds(&vec!["alert.labels.team == 'x'"; 140].join(" || "), false);
     holds(&vec!["alert.labels.team.startsWith('x')"; 100].join(" || "), false);

@@ -68,6 +68,12 @@ impl Desk {
         Self { rules, live, lanes: Lanes::default(), outage, open, bytes: 0, whole: false, refused, refused_order }
     }
 
+    /// Puts other rules in force, for what is taken and folded from now on.
+    pub fn change(&mut self, rules: Rules) {
+        self.live.change(rules.life);
+        self.rules = rules;
+    }
+
     /// The objects that are known.
     #[must_use]
     pub fn live(&self) -> &Live {

@@ -151,6 +151,11 @@ impl Live {
         Self { life, objects: HashMap::new(), incidents, fingerprints, groups, members, round: 0, live: 0 }
     }
 
+    /// Storms live as long as the pipeline says now.
+    pub fn change(&mut self, life: StormLife) {
+        self.life = life;
+    }
+
     /// Objects in no final phase.
     #[must_use]
     pub fn live(&self) -> usize {

@@ -13,7 +13,7 @@ use futures::{
     stream::{self, FuturesUnordered, SelectAll, Stream},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,8 @@ pub struct Sink<O> {
     pub rules: Rules,
     /// and about pace.
     pub policy: SinkPolicy,
+    /// Both anew, when the pipeline has changed.
+    pub changes: watch::Receiver<(Rules, SinkPolicy)>,
     /// Tells the log.
     pub teller: Teller,
     /// Where offsets are stored.
@@ -128,6 +130,7 @@ impl<O: Objects> Sink<O> {
                 Some((record, epoch)) = inputs.next(), if may_read => Step::Read(record, epoch),
                 () = state.pace.ready(), if may_ask => Step::Turn,
                 () = rested(wake), if wake.is_some() => Step::Rested,
+                () = changed(&mut self.changes) => Step::Changed(Box::new(self.changes.borrow_and_update().clone())),
             };
             match step {
                 Step::Given(partition) => {
@@ -147,6 +150,7 @@ impl<O: Objects> Sink<O> {
                 Step::Heard(heard) => state.heard(*heard)?,
                 Step::Told(told) => state.told(told),
                 Step::Rested => {}
+                Step::Changed(both) => state.change(*both),
             }
             tellings.extend(state.tellings().map(|telling| self.teller.tell(telling, now.wall)));
         }
@@ -173,6 +177,14 @@ enum Step {
     Told(Telling),
     Turn,
     Rested,
+    Changed(Box<(Rules, SinkPolicy)>),
+}
+
+/// When the pipeline has changed; never, where nobody can change it.
+async fn changed(changes: &mut watch::Receiver<(Rules, SinkPolicy)>) {
+    if changes.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// A partition that is ours.
@@ -224,6 +236,14 @@ impl State {
             metrics: sink.metrics.clone(),
             offsets: sink.offsets.clone(),
         }
+    }
+
+    /// Between two steps: what is under way ends as it was begun.
+    fn change(&mut self, (rules, policy): (Rules, SinkPolicy)) {
+        self.width = Width::new(policy.in_flight);
+        self.pace.change(policy.writes_per_second);
+        self.share();
+        self.desk.change(rules);
     }
 
     fn may_ask(&self, under_way: usize, now: Instant) -> bool {

@@ -83,6 +83,7 @@ async fn p02_i27_records_become_objects_and_the_books_balance() {
         objects: objects.clone(),
         rules: rules(),
         policy: policy(),
+        changes: tokio::sync::watch::channel((rules(), policy())).1,
         teller,
         offsets,
         partitions,

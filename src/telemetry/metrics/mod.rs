@@ -1,9 +1,11 @@
-//! Every metric, spelled once. Names are `breakwater_<stage>_<noun>_<unit>`, counters end in `_total`; labels are closed
-//! lists that exist from the start, so that no alert's data ever makes a series.
+//! Every metric, spelled once. Names are `breakwater_<stage>_<noun>_<unit>`, with `pipeline` in the stage's place where it is
+//! the whole process', counters end in `_total`; labels are closed lists that exist from the start, so that no alert's
+//! data ever makes a series.
 
 mod books;
 mod ingest;
 mod kafka;
+mod process;
 mod sink;
 mod work;
 
@@ -18,6 +20,7 @@ use prometheus_client::{
 pub use books::Books;
 pub use ingest::{InFlight, IngestMetrics};
 pub use kafka::KafkaMetrics;
+pub use process::ProcessMetrics;
 pub use sink::SinkMetrics;
 pub use work::WorkMetrics;
 
@@ -133,6 +136,7 @@ pub fn table() -> String {
     drop(IngestMetrics::register(&mut all));
     drop(WorkMetrics::register(&mut all));
     drop(SinkMetrics::register(&mut all));
+    drop(ProcessMetrics::register(&mut all));
     for stage in super::health::STAGES {
         if stage != "ingest" {
             drop(KafkaMetrics::register(&mut all, stage)); // the door reads no topic

@@ -20,7 +20,6 @@ pub struct WorkMetrics {
     drafts: Counter,
     updates: Counter,
     dead_letters: Counter,
-    reloads: Tally,
     waiting: Gauge,
     watermark_lag: Gauge,
 }
@@ -71,12 +70,6 @@ impl WorkMetrics {
                 "cause",
                 CAUSES,
                 "Steps tried again because something was away",
-            ),
-            reloads: registry.tally(
-                "breakwater_work_pipeline_reloads_total",
-                "result",
-                &["taken", "refused"],
-                "Changed pipeline files, taken or refused; a refused one leaves the last good one in force",
             ),
             books,
         }
@@ -151,10 +144,5 @@ impl WorkMetrics {
     /// How far the watermark lies behind the newest record.
     pub fn watermark_lag(&self, lag: std::time::Duration) {
         self.watermark_lag.set(i64::try_from(lag.as_millis()).unwrap_or(i64::MAX));
-    }
-
-    /// A changed pipeline file was taken or refused.
-    pub fn reloaded(&self, taken: bool) {
-        self.reloads.count(if taken { "taken" } else { "refused" }, 1);
     }
 }
