@@ -167,7 +167,8 @@ impl Recorder {
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
                         let mut notes = notes.lock().expect("nobody panics while noting");
-                        let statuses: &mut Vec<Value> = notes.entry(object.metadata.name.unwrap_or_default()).or_default();
+                        let statuses: &mut Vec<Value> =
+                            notes.entry(object.metadata.name.unwrap_or_default()).or_default();
                         let status = object.data.get("status").cloned().filter(|status| !status.is_null());
                         statuses.extend(status.filter(|status| statuses.last() != Some(status)));
                     }

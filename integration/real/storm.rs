@@ -36,8 +36,8 @@ pub(crate) fn is_storm(object: &Value) -> bool {
 /// The one storm among these objects.
 pub(crate) fn the_storm(objects: &[Value]) -> &Value {
     let storms: Vec<&Value> = objects.iter().filter(|object| is_storm(object)).collect();
-    let [storm] = storms[..] else { panic!("{} storms", storms.len()) };
-    storm
+    assert_eq!(storms.len(), 1, "storms");
+    storms[0]
 }
 
 /// What a watch has seen is these objects and no other.

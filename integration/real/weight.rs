@@ -1,16 +1,13 @@
-//! What memory weighs: a storm, a hundred of them, and what is left when their time is over.
+//! What memory weighs: a storm, its further members, a hundred storms.
 
 use crate::harness::Scope;
 use crate::harness::alerts::{alert, webhook};
 use crate::harness::case::{Case, PROMETHEUS, SOON, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
 use crate::harness::servers::OwnRedis;
-use crate::harness::wait::{until, until_ok, until_passed};
-use breakwater::alert::Fingerprint;
-use breakwater::memory::{Key, Memory as _, Shard, Swap, redis::Redis};
+use crate::harness::wait::until;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
-use std::time::{Duration, Instant};
 
 /// Stages on a Redis of their own.
 async fn stages(scenario: &str) -> (Case, Deployment, OwnRedis) {
@@ -73,8 +70,9 @@ async fn j19_a_storm_of_fifteen_is_two_kilobytes_and_each_further_member_a_hundr
 #[tokio::test]
 async fn j19_a_hundred_storms_of_fifteen_are_two_hundred_kilobytes() {
     let (case, _stages, redis) = stages("j19h").await;
-    let all: Vec<Value> =
-        (0..100).flat_map(|storm| pods(&format!("KubePodCrashLooping{storm}"), &case.namespace("shop"), 0..15)).collect();
+    let all: Vec<Value> = (0..100)
+        .flat_map(|storm| pods(&format!("KubePodCrashLooping{storm}"), &case.namespace("shop"), 0..15))
+        .collect();
     for some in all.chunks(500) {
         case.send(0, PROMETHEUS, webhook(some).to_string()).await;
     }
@@ -83,44 +81,4 @@ async fn j19_a_hundred_storms_of_fifteen_are_two_hundred_kilobytes() {
     let hundred = weight(&mut redis.connection().await).await;
     println!("100 storms of 15: {hundred} bytes");
     assert!(hundred <= 200 << 10, "{hundred}");
-}
-
-#[tokio::test]
-async fn j17_what_is_over_is_gone_and_leaves_no_memory_behind() {
-    let own = OwnRedis::start(&[]).await;
-    let keep = Duration::from_secs(1);
-    let memory = Redis::open(&own.url, "j17").expect("a URL of Redis").keeping(keep);
-    let mut eyes = own.connection().await;
-    let shard = Shard::Numbered(1);
-    let swaps = |range: std::ops::Range<u32>| -> Vec<Swap> {
-        let key = |number: u32| Key::Fingerprint(Fingerprint::of([number.to_string().as_str()]).brief());
-        range.map(|number| Swap { key: key(number), seen: None, value: vec![7; 40], keep, due: None }).collect()
-    };
-    for round in 0..2 {
-        let before = used(&mut eyes).await;
-        let written = swaps(0..20_000);
-        let since = Instant::now();
-        memory.swap(shard, &written).await.expect("redis answers");
-        let keys: Vec<Key> = written.iter().map(|swap| swap.key).collect();
-        let held = memory.recall(shard, &keys).await.expect("redis answers");
-        assert!(since.elapsed() > keep || held.iter().all(Option::is_some), "kept for as long as was asked");
-        let full = used(&mut eyes).await;
-        until_passed(keep, since).await;
-        until(SOON, "all keys to be gone", async || self::keys(&mut eyes).await.is_empty().then_some(())).await;
-        if round == 0 {
-            continue; // now what connections and scripts take is taken
-        }
-        let what = format!("used_memory, {full} at its most, to be within 5 % of {before} again");
-        until_ok(SOON, &what, async || match used(&mut eyes).await {
-            after if after.abs_diff(before) * 20 <= before => Ok(()),
-            after => Err(after.to_string()), // Redis takes buffers back when they were idle for some seconds
-        })
-        .await;
-    }
-}
-
-async fn used(eyes: &mut MultiplexedConnection) -> u64 {
-    let memory: String = redis::cmd("INFO").arg("memory").query_async(eyes).await.expect("redis answers");
-    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).and_then(|used| used.trim().parse().ok());
-    used.expect("redis tells its memory")
 }

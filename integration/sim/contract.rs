@@ -166,7 +166,8 @@ pub async fn keys_of_other_kinds_and_shards_are_others(memory: &impl Memory) {
     let same = [9; 16];
     let mut long = [0; 32];
     long[..16].copy_from_slice(&same);
-    let keys = [Key::Group(GroupId(same)), Key::Fingerprint(Fingerprint::from_bytes(long).brief()), Key::Mark(9), Key::Wanted];
+    let keys =
+        [Key::Group(GroupId(same)), Key::Fingerprint(Fingerprint::from_bytes(long).brief()), Key::Mark(9), Key::Wanted];
     for (number, key) in keys.iter().enumerate() {
         assert!(made(memory, swap(*key, None, &[number as u8])).await);
         assert_eq!(memory.recall(Shard::Numbered(5), &[*key]).await.unwrap(), [None]);

@@ -108,7 +108,9 @@ impl Serialize for Brief {
 impl<'de> Deserialize<'de> for Brief {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        unhex(&text).map(Self).ok_or_else(|| serde::de::Error::custom("a fingerprint cut short is 20 lowercase hex digits"))
+        unhex(&text)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("a fingerprint cut short is 20 lowercase hex digits"))
     }
 }
 

@@ -87,12 +87,16 @@ fn resolve(object: &Object, status: &mut RemediationRequestStatus, of: &Incident
             let whose = of.fingerprint.to_string();
             let begun = |member: &FoldedMember| Generation::parse(&member.generation);
             let mut folded = storm.folded.iter_mut();
-            if let Some(member) = folded.find(|member| member.fingerprint == whose && begun(member) < Some(of.generation)) {
+            if let Some(member) =
+                folded.find(|member| member.fingerprint == whose && begun(member) < Some(of.generation))
+            {
                 member.resolved_at = text.max(member.resolved_at.take());
             }
             status.resolved_at = storm_resolved(storm);
         }
-        _ if !object.storm && at >= object.last_seen() && of.generation > object.newest() => status.resolved_at = text.max(status.resolved_at.take()),
+        _ if !object.storm && at >= object.last_seen() && of.generation > object.newest() => {
+            status.resolved_at = text.max(status.resolved_at.take())
+        }
         _ => {}
     }
 }

@@ -298,11 +298,7 @@ impl<M: Memory + Clone> Desk<M> {
         Ok(())
     }
 
-    async fn publish_drafts(
-        &self,
-        drafts: Vec<(Vec<Update>, Box<Draft>)>,
-        mark: EventTime,
-    ) -> Result<(), Halt> {
+    async fn publish_drafts(&self, drafts: Vec<(Vec<Update>, Box<Draft>)>, mark: EventTime) -> Result<(), Halt> {
         let published: Vec<_> = (drafts.iter())
             .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
             .collect();

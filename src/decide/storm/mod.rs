@@ -241,13 +241,13 @@ impl Group {
     ) -> impl Iterator<Item = (&Generation, &Kin)> {
         let from = due.minus(window);
         let within = move |it: Generation| it == decided || (it.at >= from && it.at <= due);
-        (self.kin.iter()).filter(move |(generation, _)| within(**generation)).filter(
-            move |(_, kin)| match kin.standing {
+        (self.kin.iter()).filter(move |(generation, _)| within(**generation)).filter(move |(_, kin)| {
+            match kin.standing {
                 Standing::Waiting => true,
                 Standing::Own { superseded_by: None, .. } => kin.closed_at.is_none_or(|closed| closed > due),
                 Standing::Own { superseded_by: Some(_), .. } | Standing::Joined { .. } | Standing::Assumed => false,
-            },
-        )
+            }
+        })
     }
 
     fn fingerprints_within(&self, decided: Generation, due: EventTime, window: Duration) -> usize {
@@ -257,7 +257,8 @@ impl Group {
     /// The waiting kin become one incident, carried by the one that is being decided: of those that are due it is the
     /// first, and those whose cooldown is not over shall not delay it. Kin with objects of their own are listed.
     fn open_storm(&mut self, opener: Generation, due: EventTime, window: Duration) {
-        let founders: BTreeSet<Generation> = self.within(opener, due, window).map(|(generation, _)| *generation).collect();
+        let founders: BTreeSet<Generation> =
+            self.within(opener, due, window).map(|(generation, _)| *generation).collect();
         let mut storm = Storm::new(opener);
         for (generation, kin) in self.kin.iter_mut().filter(|(generation, _)| founders.contains(generation)) {
             if let Standing::Own { published, .. } = kin.standing {
