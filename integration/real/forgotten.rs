@@ -212,3 +212,26 @@ async fn j25_redis_away_for_longer_than_the_horizon_and_back_empty() {
     rig.case.settled().await;
     rig.case.objects("shop", 40).await;
 }
+
+#[tokio::test]
+async fn f25_kin_that_were_flushed_within_their_hold_are_in_the_storm_all_the_same() {
+    let hold = json!({ "storm": { "hold": "6s", "update_interval": "1s" }, "dedup": { "update_interval": "1s" },
+        "sink": { "writes_per_second": "unlimited" } });
+    let rig = Rig::start("f25", hold, Shape { ingest: 1, work: 2, sink: 1 }).await;
+    let watch = rig.case.record("shop").await;
+    let storm = rig.storm();
+    rig.case.post(&storm[..8]).await;
+    let mut eyes = rig.redis.connection().await;
+    until_ok(SOON, "the first eight to be in memory", async || {
+        let keys: u64 = redis::cmd("DBSIZE").query_async(&mut eyes).await.expect("redis answers");
+        let groups: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*}g*").query_async(&mut eyes).await.expect("redis answers");
+        if groups.len() == 1 { Ok(()) } else { Err(keys) }
+    })
+    .await;
+    rig.redis(&["FLUSHALL"]).await;
+    rig.case.post(&storm[8..]).await;
+    let objects = rig.told(0, 0, Some(15)).await;
+    assert_eq!(objects[0]["spec"]["stormAggregation"]["affectedResources"].as_array().map(Vec::len), Some(15));
+    rig.case.settled().await;
+    assert_eq!(watch.names().len(), 1);
+}

@@ -55,8 +55,7 @@ async fn a19_half_a_webhook_is_no_promise_and_its_repeat_is_counted_as_the_log_s
     let stages = Deployment::of(scope, setting, Shape::ONE).await;
     let case = Case::of("a19", &["shop"], &stages).await;
     let halves = spread(strangers("Half", &case.namespace("shop"), 60), 5, &brokers).await;
-    let alerts = halves.concat();
-    let body = webhook(&alerts);
+    let body = webhook(&halves.concat());
 
     brokers.second.kill();
     let answer = stages.ingests[0].webhook(&body).await;
