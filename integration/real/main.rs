@@ -9,6 +9,7 @@ mod contract;
 mod alertmanager;
 mod broker;
 mod crash;
+mod dead_letters;
 mod dedup;
 mod deploy;
 mod doors;

@@ -55,7 +55,7 @@ async fn i09_what_never_passes_costs_one_request_and_holds_up_nobody() {
 }
 
 /// A kubeconfig for a ServiceAccount that may do all that the sink may, but creates in one namespace only.
-async fn creates_only_in(case: &Case, namespace: &str) -> (String, std::path::PathBuf) {
+pub(crate) async fn creates_only_in(case: &Case, namespace: &str) -> (String, std::path::PathBuf) {
     let account = format!("limited-{}", case.scope.name);
     let home = "breakwater";
     let group = "remediation.kubernaut.io";

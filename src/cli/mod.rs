@@ -5,8 +5,10 @@
 
 mod addresses;
 mod check;
+mod dead_letters;
 mod demo;
 mod house;
+mod moment;
 mod print;
 mod schemas;
 mod stages;
@@ -63,6 +65,9 @@ enum Command {
     /// Topics on Kafka
     #[command(subcommand)]
     Topics(Topics),
+    /// What was set aside: looked at, put back, thrown away
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Prints what is generated from the program itself
     #[command(subcommand)]
     Print(Print),
@@ -157,6 +162,15 @@ enum Print {
     Help,
 }
 
+/// Form of a report on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -218,6 +232,7 @@ fn obey(matches: &ArgMatches) -> Result<(), Failure> {
         | Command::Ingest(_)
         | Command::Work(_)
         | Command::Sink(_)
+        | Command::DeadLetters(_)
         | Command::Topics(_) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let end = runtime.block_on(Box::pin(start(cli.command)));
@@ -236,6 +251,7 @@ async fn start(command: Command) -> Result<(), Failure> {
         Command::Work(asked) => Box::pin(asked.start()).await,
         Command::Sink(asked) => Box::pin(asked.start()).await,
         Command::Topics(asked) => Box::pin(asked.start()).await,
+        Command::DeadLetters(asked) => Box::pin(asked.start()).await,
         Command::Check { .. } | Command::Print(_) => Ok(()),
     }
 }
@@ -302,6 +318,20 @@ fn tell(out: &mut impl Write, text: impl Display) -> Result<(), Failure> {
             written.map_err(|error| anyhow::Error::new(error).context("standard output cannot be written").into())
         }
     }
+}
+
+/// Lines of cells as columns, two blanks between them; the last one is as wide as it likes.
+pub(crate) fn columns(lines: &[Vec<String>]) -> String {
+    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let wide = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|column| wide(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Writes a line to standard error; there is nobody to tell if that fails.
