@@ -7,11 +7,15 @@ mod addresses;
 mod check;
 mod dead_letters;
 mod demo;
+mod explain;
 mod house;
 mod moment;
+mod policy;
 mod print;
+mod replay;
 mod schemas;
 mod stages;
+mod test;
 
 use std::{
     ffi::OsString,
@@ -62,6 +66,15 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Tests pipelines: alerts with times go in, and the incidents that come out are held against those expected
+    Test(test::Test),
+    /// Reads a range of the log again and tells what would have come of it, beside the objects that exist; may publish what is missing
+    Replay(Box<replay::Replay>),
+    /// Tells the story of an alert or an incident: its records, what each of them was, what decided, what came of it
+    Explain(Box<explain::Explain>),
+    /// Policy over real traffic
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Topics on Kafka
     #[command(subcommand)]
     Topics(Topics),
@@ -233,6 +246,10 @@ fn obey(matches: &ArgMatches) -> Result<(), Failure> {
         | Command::Work(_)
         | Command::Sink(_)
         | Command::DeadLetters(_)
+        | Command::Test(_)
+        | Command::Replay(_)
+        | Command::Explain(_)
+        | Command::Policy(_)
         | Command::Topics(_) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let end = runtime.block_on(Box::pin(start(cli.command)));
@@ -252,6 +269,10 @@ async fn start(command: Command) -> Result<(), Failure> {
         Command::Sink(asked) => Box::pin(asked.start()).await,
         Command::Topics(asked) => Box::pin(asked.start()).await,
         Command::DeadLetters(asked) => Box::pin(asked.start()).await,
+        Command::Test(asked) => Box::pin(asked.start()).await,
+        Command::Replay(asked) => Box::pin(asked.start()).await,
+        Command::Explain(asked) => Box::pin(asked.start()).await,
+        Command::Policy(asked) => Box::pin(asked.start()).await,
         Command::Check { .. } | Command::Print(_) => Ok(()),
     }
 }
