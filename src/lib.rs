@@ -27,6 +27,9 @@ pub mod work;
 /// The way out: objects on the Kubernetes API, at a budget.
 pub mod sink;
 
+/// The log as a product: dead letters put back, decisions taken again.
+pub mod replay;
+
 /// Metrics, traces, health.
 pub mod telemetry;
 

@@ -8,6 +8,7 @@ use super::kafka::{Kafka, Record};
 use super::kube::{Kube, Recorder};
 use super::servers::OwnApi;
 use super::wait::until_ok;
+use breakwater::alert::Fingerprint;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -285,6 +286,15 @@ impl Drop for Case {
             eprintln!("{}", stages.last_lines());
         }
     }
+}
+
+/// The fingerprints that a door has answered, cut short and quoted as `closed` records name them.
+pub fn briefs(answer: &Value) -> std::collections::BTreeSet<String> {
+    let brief = |one: &Value| {
+        let whole: Fingerprint = one["fingerprint"].as_str().and_then(|hex| hex.parse().ok()).expect("a fingerprint");
+        format!("\"{}\"", whole.brief())
+    };
+    answer["alerts"].as_array().expect("a list").iter().map(brief).collect()
 }
 
 /// `status.deduplication.occurrenceCount`; 0 while there is none.

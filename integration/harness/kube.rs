@@ -74,6 +74,20 @@ impl Kube {
         all.delete(name, &DeleteParams::default()).await.expect("a namespace can be deleted");
     }
 
+    /// Lets go of a namespace that is terminating, as the controller manager does once it is empty; then it is gone.
+    pub async fn finalize(&self, name: &str) {
+        let all: Api<Namespace> = Api::all(self.client.clone());
+        let mut held = all.get(name).await.expect("a terminating namespace is there");
+        held.spec = Some(k8s_openapi::api::core::v1::NamespaceSpec::default());
+        let held: Result<Namespace, _> = all.replace_subresource("finalize", name, &PostParams::default(), &held).await;
+        held.expect("it can be let go");
+        until_ok(PATIENCE, "the namespace to be gone", async || match all.get_opt(name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{:?}", other.map(|namespace| namespace.is_some()))),
+        })
+        .await;
+    }
+
     /// The RemediationRequests of a namespace, by name.
     pub fn requests(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &remediation_request())

@@ -10,9 +10,9 @@ use std::os::unix::process::ExitStatusExt;
 const SIGABRT: i32 = 6;
 
 /// A stage that is to die at a point.
-async fn doomed(stages: &Deployment, point: &str) -> Product {
+fn doomed(stages: &Deployment, point: &str) -> Product {
     let armed = stages.sink.clone().with("BREAKWATER_CRASH_AT", point);
-    Product::start("sink", &armed).await
+    Product::spawn("sink", &armed) // it may die before it is ready
 }
 
 async fn dies(mut sink: Product) {
@@ -47,7 +47,7 @@ async fn i28_an_end_told_before_its_offset_was_stored_is_told_again_and_changes_
     // an update of an object that is gone: the record is finished when the end was told
     case.kube.delete(&case.namespace("shop"), name(&first)).await;
     case.post(&alert).await;
-    dies(doomed(&stages, "sink-stores:1").await).await;
+    dies(doomed(&stages, "sink-stores:1")).await;
     case.closed(1).await;
     // the fingerprint is new again, and its new incident lies between the two ends
     case.post(&alert).await;
@@ -71,7 +71,7 @@ async fn i28_an_end_told_before_its_object_was_marked_is_told_again_and_changes_
     let alert = [case.alert("Ends", "shop", "p")];
     case.post(&alert).await;
     // the first apply is the status, the second the mark that the end was told
-    let sink = doomed(&stages, "sink-applies:2").await;
+    let sink = doomed(&stages, "sink-applies:2");
     let first = case.counted("shop", 1, 1).await.remove(0);
     case.kube.phase(&case.namespace("shop"), name(&first), "Completed").await;
     dies(sink).await;

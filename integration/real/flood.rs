@@ -67,7 +67,7 @@ async fn k19_a_frozen_broker_fills_the_queue_to_its_limit_and_no_further() {
     let own = OwnKafka::start(&[]).await;
     let scope = Scope::new("k19");
     // the door lets everybody in, so that the producer's queue is what is full
-    let overlay = json!({ "ingest": { "timeout": "20s", "concurrency": 10_000, "max_bodies": "256MiB" } });
+    let overlay = json!({ "ingest": { "timeout": "50s", "concurrency": 10_000, "max_bodies": "256MiB" } });
     let mut setting = scope.setting(overlay);
     setting.kafka.clone_from(&own.brokers);
     setting.succeed(&["topics", "create"]).await;

@@ -60,14 +60,16 @@ async fn i09_what_never_passes_costs_one_request_and_holds_up_nobody() {
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// A ServiceAccount that may do all that the sink may, but creates only where it is let.
-struct Limited {
+pub(crate) struct Limited {
     account: String,
-    kubeconfig: PathBuf,
+    /// Who it is to the API server.
+    pub(crate) kubeconfig: PathBuf,
     kube: Kube,
 }
 
 impl Limited {
-    async fn new(case: &Case) -> Self {
+    /// An account of the test's own; it may create nowhere yet.
+    pub(crate) async fn new(case: &Case) -> Self {
         let account = format!("limited-{}", case.scope.name);
         let rule = |resource: &str, verbs: &[&str]| json!({ "apiGroups": ["remediation.kubernaut.io"], "resources": [resource], "verbs": verbs });
         let everywhere =
@@ -96,7 +98,7 @@ impl Limited {
     }
 
     /// Lets it create in a namespace, and waits until the API server knows.
-    async fn grant(&self, namespace: &str) {
+    pub(crate) async fn grant(&self, namespace: &str) {
         let binding = json!({
             "apiVersion": format!("{RBAC}/v1"), "kind": "RoleBinding",
             "metadata": { "name": self.account, "namespace": namespace },

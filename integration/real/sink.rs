@@ -3,7 +3,7 @@
 use crate::harness::Shared;
 use crate::harness::alerts::{kin, strangers};
 use crate::harness::audit::asked_by;
-use crate::harness::case::{Case, SOON, at_once, count, name, unlimited};
+use crate::harness::case::{Case, SOON, at_once, briefs, count, name, unlimited};
 use crate::harness::deployment::Shape;
 use crate::harness::drafts::{draft, object_of};
 use crate::harness::proxy::{Fault, Line};
@@ -137,8 +137,7 @@ async fn i27_an_end_is_told_once_for_each_fingerprint() {
     case.kube.phase(&case.namespace("shop"), name(&storm), "Failed").await;
     let closed = case.closed(16).await;
     let told: BTreeSet<String> = closed.iter().map(|one| one["fingerprint"].to_string()).collect();
-    let posted = answer["alerts"].as_array().expect("a list").iter().map(|one| one["fingerprint"].to_string());
-    assert_eq!(told, posted.collect());
+    assert_eq!(told, briefs(&answer));
     case.settled().await;
     let marked = |seen: &[Value]| seen.iter().all(|object| object["status"]["closedTold"] == true);
     let ended = case.until("shop", "the ends to be marked", marked).await;
@@ -175,8 +174,8 @@ async fn i21_neither_a_throttled_nor_a_failing_server_makes_us_pass_the_budget()
     assert_eq!((statuses.len(), &statuses[..3]), (15, &[429, 500, 500][..]), "{statuses:?}");
     let rested = posts[1].at.duration_since(posts[0].at);
     assert!(rested >= Duration::from_secs(2), "told to wait 2 s, waited {rested:?}");
-    // what leaves us a second apart may come a little closer together
-    let busiest = proxy.busiest(Duration::from_millis(950));
+    // what leaves us a second apart comes closer together where the receiver had to wait for a processor
+    let busiest = proxy.busiest(Duration::from_millis(850));
     assert!(busiest <= 5, "{busiest} writes within a second, with these gaps: {:?}", proxy.gaps());
     assert_eq!(case.kafka.count(&case.dead_letters).await, 0);
 }

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("memory", &["alert", "remediation", "pipeline", "decide", "telemetry"]),
     ("work", &["alert", "remediation", "pipeline", "decide", "kafka", "memory", "lifecycle", "telemetry"]),
     ("sink", &["alert", "remediation", "pipeline", "decide", "kafka", "lifecycle", "telemetry"]),
+    ("replay", &["alert", "remediation", "pipeline", "decide", "kafka", "memory", "work", "sink", "telemetry"]),
     ("telemetry", &["decide"]),
     ("lifecycle", &["telemetry"]),
     (
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "memory",
             "work",
             "sink",
+            "replay",
             "telemetry",
             "lifecycle",
         ],

@@ -5,16 +5,19 @@
 //! Objects: `a×2` two firings · `a×1^` superseded · `a×1.` final · `a×1!` critical · `a×1~` resolved · `(a b c)×4` a storm,
 //! four firings.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use breakwater::{
     alert::{Brief, EventTime, headers::Headers},
+    kafka::Record,
     remediation::{Draft, Incident, Progress, Remediation},
+    replay::lab::{Came, Lab},
 };
 use bytes::Bytes;
+use futures::FutureExt as _;
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{FALLBACK, World};
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +209,24 @@ pub fn read_late(told: &World, pipeline: &str, batch: usize) -> World {
     world
 }
 
+/// The story's log, taken by the lab of replays, so many records at a time: what would have been published.
+pub fn replayed(told: &World, some: usize) -> Vec<Remediation> {
+    let mut log: Vec<Record> = told.partitions.iter().flat_map(|partition| partition.log.clone()).collect();
+    log.sort_by_key(|record| (record.at, record.position));
+    let mut lab = Lab::new(Arc::clone(&told.bench.pipeline), told.bench.namespaces.clone(), FALLBACK);
+    let mut came: Vec<Came> = Vec::new();
+    for records in log.chunks(some) {
+        came.extend(lab.take(records.to_vec()).now_or_never().unwrap().unwrap());
+    }
+    came.extend(lab.reach(told.now).now_or_never().unwrap().unwrap());
+    let remediation = |came| match came {
+        Came::Opened { draft, .. } => Some(Remediation::Draft(draft)),
+        Came::GoesOn(update) => Some(Remediation::Update(update)),
+        Came::Ended { .. } | Came::Unreadable { .. } => None,
+    };
+    came.into_iter().filter_map(remediation).collect()
+}
+
 /// The objects that a story leaves behind; read late, whatever the batches, its log leads to the same drafts.
 pub fn check(pipeline: &str, story: &str, expected: &str) -> World {
     let mut events: Vec<Event> = story.split_whitespace().map(Event::read).collect();
@@ -217,6 +238,8 @@ pub fn check(pipeline: &str, story: &str, expected: &str) -> World {
     for batch in [1, 7, 1000] {
         let late = read_late(&world, pipeline, batch);
         pretty(&Drafted::of(&late.topic).open(&world), &drafted, &format!("read late in batches of {batch}: {story}"));
+        let replayed = Drafted::of(&replayed(&world, batch)).open(&world);
+        pretty(&replayed, &drafted, &format!("replayed, {batch} records at a time: {story}"));
     }
     world
 }

@@ -150,10 +150,18 @@ impl House {
     }
 }
 
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Arms the point at which a test ends the process, if it named one.
+pub(crate) fn arm() {
+    arm_crash_point(var("BREAKWATER_CRASH_AT"));
+}
+
 /// The environment is read here and nowhere below.
 fn options(name: &str, process: &Running, manner: Manner) -> Options {
-    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    arm_crash_point(var("BREAKWATER_CRASH_AT"));
+    arm();
     Options {
         service: var("OTEL_SERVICE_NAME").unwrap_or_else(|| format!("breakwater-{name}")),
         filter: var("RUST_LOG").or_else(|| Some(manner.filter.to_owned())),

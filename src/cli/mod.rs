@@ -5,12 +5,18 @@
 
 mod addresses;
 mod check;
+mod dead_letters;
 mod demo;
+mod explain;
 mod house;
+mod moment;
+mod policy;
 mod print;
 mod reload;
+mod replay;
 mod schemas;
 mod stages;
+mod test;
 
 use std::{
     ffi::OsString,
@@ -61,9 +67,21 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Tests pipelines: alerts with times go in, and the incidents that come out are held against those expected
+    Test(test::Test),
+    /// Reads a range of the log again and tells what would have come of it, beside the objects that exist; may publish what is missing
+    Replay(Box<replay::Replay>),
+    /// Tells the story of an alert or an incident: its records, what each of them was, what decided, what came of it
+    Explain(Box<explain::Explain>),
+    /// Policy over real traffic
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Topics on Kafka
     #[command(subcommand)]
     Topics(Topics),
+    /// What was set aside: looked at, put back, thrown away
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Prints what is generated from the program itself
     #[command(subcommand)]
     Print(Print),
@@ -158,6 +176,15 @@ enum Print {
     Help,
 }
 
+/// Form of a report on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -219,6 +246,11 @@ fn obey(matches: &ArgMatches) -> Result<(), Failure> {
         | Command::Ingest(_)
         | Command::Work(_)
         | Command::Sink(_)
+        | Command::DeadLetters(_)
+        | Command::Test(_)
+        | Command::Replay(_)
+        | Command::Explain(_)
+        | Command::Policy(_)
         | Command::Topics(_) => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             let end = runtime.block_on(Box::pin(start(cli.command)));
@@ -237,6 +269,11 @@ async fn start(command: Command) -> Result<(), Failure> {
         Command::Work(asked) => Box::pin(asked.start()).await,
         Command::Sink(asked) => Box::pin(asked.start()).await,
         Command::Topics(asked) => Box::pin(asked.start()).await,
+        Command::DeadLetters(asked) => Box::pin(asked.start()).await,
+        Command::Test(asked) => Box::pin(asked.start()).await,
+        Command::Replay(asked) => Box::pin(asked.start()).await,
+        Command::Explain(asked) => Box::pin(asked.start()).await,
+        Command::Policy(asked) => Box::pin(asked.start()).await,
         Command::Check { .. } | Command::Print(_) => Ok(()),
     }
 }
@@ -303,6 +340,20 @@ fn tell(out: &mut impl Write, text: impl Display) -> Result<(), Failure> {
             written.map_err(|error| anyhow::Error::new(error).context("standard output cannot be written").into())
         }
     }
+}
+
+/// Lines of cells as columns, two blanks between them; the last one is as wide as it likes.
+pub(crate) fn columns(lines: &[Vec<String>]) -> String {
+    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let wide = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..count).map(|column| wide(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Writes a line to standard error; there is nobody to tell if that fails.

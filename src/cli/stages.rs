@@ -278,7 +278,8 @@ fn add_probe(house: &mut House, settings: &Settings, topics: Vec<String>, health
     house.tasks.spawn("kafka probe", async move { Ok(probe.await?) });
 }
 
-async fn config(cluster: &Cluster) -> anyhow::Result<Config> {
+/// How the API server is reached.
+pub(super) async fn config(cluster: &Cluster) -> anyhow::Result<Config> {
     let Some(file) = &cluster.kubeconfig else {
         return Config::incluster().context("KUBECONFIG is not set, and this is no pod with a service account");
     };

@@ -114,9 +114,9 @@ fn g15_a_stage_without_its_pipeline_does_not_start() {
 
 #[test]
 fn q07_an_unknown_subcommand_ends_with_64_and_names_the_nearest() {
-    let refusal = Cli::command().try_get_matches_from(["breakwater", "igest"]).unwrap_err().to_string();
+    let refusal = Cli::command().try_get_matches_from(["breakwater", "ingst"]).unwrap_err().to_string();
     assert!(refusal.contains("a similar subcommand exists: 'ingest'"), "{refusal}");
-    assert_eq!(code(&["breakwater", "igest"]), code_of(64));
+    assert_eq!(code(&["breakwater", "ingst"]), code_of(64));
     assert_eq!(code(&["breakwater"]), code_of(64));
     assert_eq!(code(&["breakwater", "--help"]), code_of(0));
 }
@@ -168,4 +168,32 @@ fn q09_each_value_is_shown_with_where_it_comes_from() {
     }
     assert!(config.contains("storm.hold = 2s (") && config.contains("alerts.yaml:"), "{config}");
     assert!(!config.contains("hunter2"));
+}
+
+#[test]
+fn q01_the_shipped_pipeline_passes_its_shipped_tests_and_they_touch_every_rule_of_it() {
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/tests/alerts.yaml");
+    assert_eq!(code(&["breakwater", "test", "--coverage", tests]), code_of(0));
+    let (name, text) = (tests.to_owned(), fs::read_to_string(tests).unwrap());
+    let trial = crate::replay::trial::Trial::parse(&name, &text).unwrap();
+    let (pipeline, mut coverage) = (std::sync::Arc::default(), crate::replay::trial::Coverage::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for case in &trial.cases {
+        let ran = runtime.block_on(crate::replay::trial::run(case, &pipeline, &mut coverage)).unwrap();
+        assert!(ran.missed.is_none(), "{}: {}", ran.name, ran.missed.unwrap());
+    }
+    assert_eq!(coverage.untouched(&pipeline), [""; 0]);
+}
+
+#[test]
+fn q06_a_missed_expectation_ends_with_1_and_a_broken_file_with_64() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let case = "cases: [{ name: x, alerts: [{ labels: { alertname: A } }], expect: [] }]";
+    fs::write(path("missed.yaml"), case).unwrap();
+    fs::write(path("broken.yaml"), "cases: [{ name: x }]").unwrap();
+    fs::write(path("lost.yaml"), format!("pipeline: nowhere.yaml\n{case}")).unwrap();
+    assert_eq!(code(&["breakwater", "test", &path("missed.yaml")]), code_of(1));
+    assert_eq!(code(&["breakwater", "test", &path("broken.yaml")]), code_of(64));
+    assert_eq!(code(&["breakwater", "test", &path("lost.yaml")]), code_of(64));
 }

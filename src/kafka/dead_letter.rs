@@ -19,6 +19,8 @@ const RECORD_TIME: &str = "breakwater-dead-letter-record-time";
 const DOOR: &str = "breakwater-dead-letter-door";
 const ATTEMPTS: &str = "breakwater-dead-letter-attempts";
 const TIME: &str = "breakwater-dead-letter-time";
+/// On a record that was put back: which dead letter it was. It goes when the record is set aside again.
+const REDRIVEN_FROM: &str = "breakwater-dead-letter-redriven-from";
 /// A person reads it; the whole record has to fit.
 const DETAIL_MAX: usize = 2048;
 
@@ -84,11 +86,13 @@ impl DeadLetter {
         Outgoing { key: self.key.clone(), value: self.value.clone(), headers, partition: None }
     }
 
-    /// As a record of the topic that it came from: as it was, with the number of attempts.
+    /// As a record of the topic that it came from: as it was, with the number of attempts and, as `from`, which letter
+    /// it was.
     #[must_use]
-    pub fn redriven(&self) -> Outgoing {
+    pub fn redriven(&self, from: &str) -> Outgoing {
         let mut headers = Headers(foreign(&self.headers).collect());
         headers.push(ATTEMPTS, self.attempts.to_string());
+        headers.push(REDRIVEN_FROM, from.to_owned());
         Outgoing { key: self.key.clone(), value: self.value.clone(), headers, partition: None }
     }
 
@@ -123,6 +127,12 @@ impl DeadLetter {
     pub fn attempts_before(headers: &Headers) -> u32 {
         headers.text(ATTEMPTS).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
+}
+
+/// Which dead letter a record was, if it was put back.
+#[must_use]
+pub fn redriven_from(headers: &Headers) -> Option<&str> {
+    headers.text(REDRIVEN_FROM)
 }
 
 fn foreign(headers: &Headers) -> impl Iterator<Item = (String, Bytes)> + '_ {
@@ -188,13 +198,15 @@ mod tests {
     #[test]
     fn l15_a_redriven_record_is_the_original_and_remembers_its_attempts() {
         let first = letter(b"{".to_vec(), vec![("source".to_owned(), b"x".to_vec())], origin());
-        let again = as_record(first.redriven());
+        let again = as_record(first.redriven("dead-letters/0/17"));
+        assert_eq!(redriven_from(&again.headers), Some("dead-letters/0/17"));
         assert_eq!((&again.key, &again.value), (&first.key, &first.value));
         assert_eq!(again.headers.text("source"), Some("x"));
         assert_eq!(DeadLetter::attempts_before(&again.headers), 1);
         let second = DeadLetter { attempts: 2, headers: again.headers, ..first.clone() };
         let read = DeadLetter::parse(&as_record(second.outgoing())).expect("it is readable");
-        assert_eq!((read.attempts, read.headers), (2, first.headers));
+        assert_eq!((read.attempts, &read.headers), (2, &first.headers));
+        assert_eq!(redriven_from(&read.outgoing().headers), None, "the second letter was not put back yet");
     }
 
     #[test]

@@ -5,8 +5,11 @@
 pub mod carrier;
 pub mod consumer;
 pub mod dead_letter;
+pub mod forget;
+pub mod group;
 pub mod in_process;
 pub mod ledger;
+pub mod merge;
 pub mod probe;
 pub mod producer;
 pub mod range;

@@ -54,6 +54,26 @@ pub async fn since(settings: &Settings, topic: &str, time: Option<EventTime>) ->
     .await
 }
 
+/// For each partition of a topic what lies from one time on and before another; and whether the partition begins later
+/// than that, as what lay before has expired.
+///
+/// # Errors
+/// Kafka is away, or the topic is absent.
+pub async fn between(
+    settings: &Settings,
+    topic: &str,
+    (from, to): (EventTime, EventTime),
+) -> Result<Vec<(Stretch, bool)>, KafkaError> {
+    let all = since(settings, topic, None).await?;
+    let begins = since(settings, topic, Some(from)).await?;
+    let ends = since(settings, topic, Some(to)).await?;
+    let one = |((all, begin), end): ((Stretch, Stretch), Stretch)| {
+        let expired = begin.from <= all.from && all.from > 0;
+        (Stretch { partition: all.partition, from: begin.from.max(all.from), to: end.from.min(all.to) }, expired)
+    };
+    Ok(all.into_iter().zip(begins).zip(ends).map(one).collect())
+}
+
 fn shorten(
     client: &BaseConsumer<Listener>,
     topic: &str,

@@ -81,14 +81,12 @@ impl<M: Memory> Vouched<M> {
     /// # Errors
     /// Memory is away; asking again is safe.
     pub async fn take_over(memory: M, reader: Reader) -> Result<(Self, bool), MemoryError> {
+        let this = Self { memory, reader, left: Arc::default(), whole: Arc::default() };
         let mut whole = true;
         for shard in shards(&reader) {
-            whole &= word(&memory, shard, reader.partition).await?.is_some_and(|word| word.whole);
+            whole &= this.take(shard).await?;
         }
-        let this = Self { memory, reader, left: Arc::default(), whole: Arc::new(AtomicBool::new(whole)) };
-        for shard in shards(&reader) {
-            this.write(shard, Word { nonce: reader.nonce, count: 0, whole }).await?;
-        }
+        this.whole.store(whole, Ordering::Relaxed);
         Ok((this, whole))
     }
 
@@ -126,15 +124,18 @@ impl<M: Memory> Vouched<M> {
         Ok(false)
     }
 
-    /// Writes over whatever is there.
-    async fn write(&self, shard: Shard, becomes: Word) -> Result<(), MemoryError> {
+    /// Takes over in one shard: what it said of itself is said again, if it still says so when it is written. So a
+    /// memory that is emptied in between is not called whole.
+    async fn take(&self, shard: Shard) -> Result<bool, MemoryError> {
         let key = Key::Vouch(self.reader.partition);
         for _ in 0..ROUNDS {
             let held = self.memory.recall(shard, &[key]).await?.pop().flatten();
+            let whole = held.as_deref().and_then(Word::read).is_some_and(|word| word.whole);
+            let becomes = Word { nonce: self.reader.nonce, count: 0, whole };
             let swap = self.swap(held.as_deref(), becomes);
             if self.memory.swap(shard, &[swap]).await?.contains(&true) {
                 self.left().insert(shard, becomes);
-                return Ok(());
+                return Ok(whole);
             }
         }
         Err(MemoryError::Away(format!("partition {} is taken over by others again and again", self.reader.partition)))

@@ -35,7 +35,19 @@ impl Matrix {
     #[must_use]
     pub fn cell(&self, environment: &str, severity: &str) -> Option<Priority> {
         let row = self.0.get(severity)?;
-        row.get(environment).or_else(|| row.get(ANY)).copied()
+        row.get(self.column(environment, severity)?).copied()
+    }
+
+    /// The column in which that cell stands: the environment's own, or the one for all others.
+    #[must_use]
+    pub fn column<'a>(&self, environment: &'a str, severity: &str) -> Option<&'a str> {
+        let row = self.0.get(severity)?;
+        [environment, ANY].into_iter().find(|column| row.contains_key(*column))
+    }
+
+    /// Every cell: severity and environment.
+    pub fn cells(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|(severity, row)| row.keys().map(|column| (severity.as_str(), column.as_str())))
     }
 }
 
