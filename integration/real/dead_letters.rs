@@ -69,7 +69,8 @@ async fn l13_dead_letters_are_listed_and_shown_byte_for_byte() {
     assert!(all[0]["origin"].as_str().is_some_and(|origin| origin.starts_with(&format!("{}/", case.alerts))));
     assert_eq!(all[1]["origin"], json!("/api/v1/signals/prometheus"));
     assert!(all.iter().all(|one| one["age"].as_str().is_some_and(|age| age.ends_with('s'))), "{all:?}");
-    assert_eq!(list(&stages, &["--reason", "invalid"]).await, all[1..]);
+    let invalid = list(&stages, &["--reason", "invalid"]).await;
+    assert_eq!(invalid.iter().map(facts).collect::<Vec<_>>(), expected[1..]);
     assert_eq!(list(&stages, &["--stage", "work"]).await.len(), 1);
     assert_eq!(list(&stages, &["--to", "-1h"]).await, [] as [Value; 0]);
     let table = stages.ingest.succeed(&["dead-letters", "list"]).await;

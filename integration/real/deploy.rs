@@ -9,8 +9,13 @@ use std::process::Command;
 
 /// What `kubectl kustomize` makes of the base.
 fn base() -> Vec<Value> {
+    built("deploy")
+}
+
+/// What it makes of a folder.
+fn built(folder: &str) -> Vec<Value> {
     let mut kustomize = Command::new(told("BREAKWATER_TEST_KUBECTL"));
-    kustomize.args(["kustomize", "--load-restrictor", "LoadRestrictionsNone"]).arg(repository("deploy"));
+    kustomize.args(["kustomize", "--load-restrictor", "LoadRestrictionsNone"]).arg(repository(folder));
     let built = kustomize.output().expect("there is a kubectl");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     documents(&String::from_utf8(built.stdout).expect("manifests are text"))
@@ -41,6 +46,24 @@ async fn o10_deploy_applies_on_a_real_api_server() {
         assert!(refused.is_none(), "the restricted profile refuses {}: {refused:?}", workload["metadata"]);
     }
     assert_eq!(pods, 3, "ingest, work and sink");
+}
+
+#[tokio::test]
+async fn o10_the_backfill_applies_beside_the_base_and_its_pod_is_restricted() {
+    let kube = Kube::of(&Shared::get().kubeconfig).await;
+    for namespace in base().iter().filter(|manifest| manifest["kind"] == "Namespace") {
+        kube.apply(namespace, false).await.expect("the namespace is made, with its pod security");
+    }
+    let manifests = built("deploy/backfill");
+    for manifest in &manifests {
+        let (kind, name) = (&manifest["kind"], &manifest["metadata"]["name"]);
+        kube.apply(manifest, true).await.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    }
+    let job = manifests.iter().find(|manifest| manifest["kind"] == "Job").expect("a Job");
+    let refused = kube.apply(&pod(job, "backfill"), true).await.err();
+    assert!(refused.is_none(), "the restricted profile refuses it: {refused:?}");
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!((&container["args"][0], &container["image"]), (&json!("replay"), &json!("breakwater:0.1.0")));
 }
 
 #[test]

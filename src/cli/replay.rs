@@ -239,16 +239,14 @@ impl Checked {
             let _done = done.drop_guard();
             while let Some(some) = records.recv().await {
                 progress.advance(some.len() as u64);
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(course.report),
-                    taken = course.take(some) => taken?,
+                match stop.run_until_cancelled(course.take(some)).await {
+                    Some(taken) => taken?,
+                    None => return Ok(course.report),
                 }
             }
-            let ended = match stop.is_cancelled() {
-                true => course.report,
-                false => course.finish(plan.until).await?,
-            };
-            Ok::<_, Halted>(ended)
+            // most of what is published may be decided only here: told to stop, it stops
+            stop.run_until_cancelled(course.finish(plan.until)).await.unwrap_or(Ok(()))?;
+            Ok::<_, Halted>(course.report)
         };
         let (read, report) = tokio::join!(reading, deciding);
         progress.end();
@@ -288,9 +286,11 @@ impl Checked {
                 return Ok(course.report);
             }
             progress.advance(some.len() as u64);
-            course.take(some.to_vec()).await?;
+            stop.run_until_cancelled(course.take(some.to_vec())).await.unwrap_or(Ok(()))?;
         }
-        let mut report = course.finish(last.plus(self.pipeline.horizon())).await?;
+        let end = last.plus(self.pipeline.horizon());
+        stop.run_until_cancelled(course.finish(end)).await.unwrap_or(Ok(()))?;
+        let mut report = course.report;
         progress.end();
         report.unreadable += unreadable;
         Ok(report)

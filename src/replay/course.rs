@@ -177,7 +177,7 @@ impl<'a> Course<'a> {
     ///
     /// # Errors
     /// As [`Course::take`].
-    pub async fn finish(mut self, time: EventTime) -> Result<Report, Halted> {
+    pub async fn finish(&mut self, time: EventTime) -> Result<(), Halted> {
         let came = self.lab.reach(time).await?;
         self.note(came).await?;
         let updates: Vec<Outgoing> = std::mem::take(&mut self.published)
@@ -188,7 +188,7 @@ impl<'a> Course<'a> {
         for update in updates {
             self.send(update).await?;
         }
-        Ok(self.report)
+        Ok(())
     }
 
     async fn note(&mut self, came: Vec<Came>) -> Result<(), Halted> {

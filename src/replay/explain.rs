@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::lab::{Came, Lab};
 use crate::{
     alert::{Alert, Brief, EventTime, Kind, Position, Signal, record, record::IdentityField},
-    decide::kin::{kinship, pattern},
+    decide::{
+        kin::{kinship, pattern},
+        severity::severity,
+    },
     kafka::Record,
     memory::MemoryError,
     pipeline::{Pipeline, Setting, written::show_span},
@@ -252,11 +255,17 @@ fn rules(alert: &Alert, pipeline: &Pipeline, settings: &[Setting]) -> Vec<Rule> 
             chosen.threshold,
             show_span(chosen.window)
         );
-        rules.push(rule("storm.rules", said));
+        let place = place(&format!("storm.rules[{}].group_by", chosen.name));
+        rules.push(Rule { what: "storm.rules".to_owned(), place, said });
     }
     rules.push(rule("environment.patterns", "the namespace's label first, then these, then the default".to_owned()));
     rules.push(rule("severity.aliases", "what no table names passes as it is written".to_owned()));
-    let cells = settings.iter().filter(|setting| setting.field.starts_with("priority."));
-    rules.extend(cells.map(|setting| rule(&setting.field, setting.value.clone())));
+    // of a matrix, its severity's row is enough; of anything else, all of it
+    let row = format!("priority.matrix.{}", severity(&pipeline.severity, alert));
+    let its = |setting: &&Setting| {
+        setting.field.starts_with("priority.")
+            && (!setting.field.starts_with("priority.matrix.") || setting.field == row)
+    };
+    rules.extend(settings.iter().filter(its).map(|setting| rule(&setting.field, setting.value.clone())));
     rules
 }
