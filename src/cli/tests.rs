@@ -73,12 +73,23 @@ fn q05_a_bad_url_of_redis_names_the_variable_and_shows_no_secret() {
         ("redis://user:hunter2@redis:notaport", "redis://***@redis:notaport"),
         ("hunter2", "***"),
     ] {
-        let form = "redis://[:PASSWORD@]HOST:PORT[/DB], or rediss:// for TLS";
+        let form = crate::memory::redis::link::FORMS;
         let args = [asked.as_slice(), &[url]].concat();
         check(&args, &format!("BREAKWATER_REDIS_URL: {shown} is no URL of Redis; write {form}"));
         let cli = Cli::try_parse_from(&args).unwrap();
         assert!(!format!("{cli:?}").contains("hunter2"));
     }
+}
+
+#[test]
+fn j09_replicas_cannot_be_waited_for_in_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, "memory: { wait_replicas: 2 }").unwrap();
+    let args = ["breakwater", "run", "--pipeline", file.to_str().unwrap(), "--kafka-brokers", "k:9092", "--redis-url"];
+    let expected = "BREAKWATER_REDIS_URL: redis+cluster://***@redis:6379 is a cluster, where nobody can wait for replicas; \
+                    set memory.wait_replicas to 0 in the pipeline file, not 2";
+    check(&[args.as_slice(), &["redis+cluster://:hunter2@redis:6379"]].concat(), expected);
 }
 
 #[test]

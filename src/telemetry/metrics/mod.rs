@@ -4,6 +4,7 @@
 mod books;
 mod ingest;
 mod kafka;
+mod memory;
 mod sink;
 mod work;
 
@@ -18,6 +19,7 @@ use prometheus_client::{
 pub use books::Books;
 pub use ingest::{InFlight, IngestMetrics};
 pub use kafka::KafkaMetrics;
+pub use memory::MemoryMetrics;
 pub use sink::SinkMetrics;
 pub use work::WorkMetrics;
 
@@ -132,6 +134,7 @@ pub fn table() -> String {
     let mut all = Registry::new();
     drop(IngestMetrics::register(&mut all));
     drop(WorkMetrics::register(&mut all));
+    drop(MemoryMetrics::register(&mut all));
     drop(SinkMetrics::register(&mut all));
     for stage in super::health::STAGES {
         if stage != "ingest" {
