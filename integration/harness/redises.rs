@@ -36,7 +36,8 @@ impl Watched {
         servers.push(server(folder.path(), ports[1], &master).await?);
         let mut eyes = connection(&format!("redis://127.0.0.1:{}", ports[1])).await;
         until_ok(PATIENCE, "the replica to follow", async || {
-            let info: String = redis::cmd("INFO").arg("replication").query_async(&mut eyes).await.unwrap();
+            let info: String =
+                redis::cmd("INFO").arg("replication").query_async(&mut eyes).await.expect("redis answers");
             if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
         })
         .await;
@@ -54,7 +55,7 @@ impl Watched {
         let sentinel = Server::first("sentinel", command, folder.path().join("sentinel.log"), ready).await?;
         let mut eyes = connection(&format!("redis://127.0.0.1:{watch}")).await;
         until_ok(PATIENCE, "the Sentinel to know the replica", async || {
-            let info: String = redis::cmd("INFO").arg("sentinel").query_async(&mut eyes).await.unwrap();
+            let info: String = redis::cmd("INFO").arg("sentinel").query_async(&mut eyes).await.expect("redis answers");
             if info.contains("slaves=1") { Ok(()) } else { Err(info) }
         })
         .await;
@@ -135,7 +136,8 @@ impl Sharded {
         for port in &self.ports {
             let mut eyes = connection(&format!("redis://127.0.0.1:{port}")).await;
             until_ok(PATIENCE, "the cluster to be whole", async || {
-                let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut eyes).await.unwrap();
+                let info: String =
+                    redis::cmd("CLUSTER").arg("INFO").query_async(&mut eyes).await.expect("redis answers");
                 let fits = ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"];
                 if fits.iter().all(|line| info.contains(line)) { Ok(()) } else { Err(info) }
             })

@@ -235,7 +235,11 @@ impl OwnRedis {
 
     /// One figure of `INFO`, such as `used_memory`.
     pub async fn figure(&self, name: &str) -> u64 {
-        let info: String = redis::cmd("INFO").arg("everything").query_async(&mut self.connection().await).await.unwrap();
+        let info: String = redis::cmd("INFO")
+            .arg("everything")
+            .query_async(&mut self.connection().await)
+            .await
+            .expect("redis answers");
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_else(|| panic!("no {name} in\n{info}")).trim().parse().expect("a number")
     }
@@ -243,7 +247,8 @@ impl OwnRedis {
     /// How often each command was called, by name in lower case.
     pub async fn calls(&self) -> BTreeMap<String, u64> {
         let mut call = redis::cmd("INFO");
-        let info: String = call.arg("commandstats").query_async(&mut self.connection().await).await.unwrap();
+        let info: String =
+            call.arg("commandstats").query_async(&mut self.connection().await).await.expect("redis answers");
         let one = |line: &str| {
             let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
             Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
@@ -254,12 +259,12 @@ impl OwnRedis {
     /// Every key, with the milliseconds after which Redis forgets it: -1 = never.
     pub async fn lifetimes(&self) -> BTreeMap<Vec<u8>, i64> {
         let mut eyes = self.connection().await;
-        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut eyes).await.unwrap();
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut eyes).await.expect("redis answers");
         let mut pipe = redis::pipe();
         keys.iter().for_each(|key| {
             pipe.cmd("PTTL").arg(key);
         });
-        let lives: Vec<i64> = pipe.query_async(&mut eyes).await.unwrap();
+        let lives: Vec<i64> = pipe.query_async(&mut eyes).await.expect("redis answers");
         // -2: it went between the two calls
         keys.into_iter().zip(lives).filter(|(_, lives)| *lives != -2).collect()
     }

@@ -98,7 +98,7 @@ async fn j23_a_wrong_password_is_named_and_never_shown() {
 
 /// The line of the README that makes our user, in words; for this test's prefix and password.
 fn rights() -> Vec<String> {
-    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+    let readme = std::fs::read_to_string(repository("README.md")).expect("there is a README");
     let line = readme.lines().find(|line| line.starts_with("ACL SETUSER breakwater ")).expect("README has the line");
     let told = line.replace("~breakwater{*", "~breakwater-j23*").replace(">PASSWORD", ">hunter2");
     told.split(' ').map(str::to_owned).collect()
@@ -117,7 +117,7 @@ async fn is_refused(eyes: &MultiplexedConnection, command: &str) {
     until_ok(SOON, &format!("{command} to be refused"), async || {
         let words = ["ACL", "LOG"].map(str::to_owned);
         let log = format!("{:?}", acl(&mut eyes.clone(), &words).await);
-        if log.contains(&format!("'{command}'")) && log.contains("'breakwater'") { Ok(()) } else { Err(log) }
+        if log.contains(&format!("\"{command}\"")) && log.contains("\"breakwater\"") { Ok(()) } else { Err(log) }
     })
     .await;
 }
@@ -149,6 +149,9 @@ async fn j23_the_rights_of_the_readme_are_enough_and_none_of_them_too_many() {
         posts += 1;
         is_refused(&eyes, command).await;
         acl(&mut eyes, &change("+")).await;
+        // a script that was cut short by a refusal may leave a count untold until the next firing
+        rig.case.post(&all).await;
+        posts += 1;
         rig.told(20, posts, Some(15 * posts)).await;
     }
     for work in &rig.stages.works {

@@ -24,7 +24,7 @@ fn of_alerts(key: &[u8]) -> bool {
 }
 
 fn assert_ends(keys: &BTreeMap<Vec<u8>, i64>, longest: Duration) {
-    let longest = i64::try_from(longest.as_millis()).unwrap();
+    let longest = i64::try_from(longest.as_millis()).expect("a span of days");
     for (key, lives) in keys {
         assert!((0..=longest).contains(lives), "{} lives {lives} ms", String::from_utf8_lossy(key));
     }
@@ -91,7 +91,8 @@ async fn j17_what_is_over_is_kept_for_a_bounded_time_and_nothing_renews_it() {
 
 async fn with_clock_ahead(scenario: &str, hours: i64) -> (Case, Deployment) {
     let redis = OwnRedis::with_clock_ahead(hours * 3600).await;
-    let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(&mut redis.connection().await).await.unwrap();
+    let (seconds, _): (i64, i64) =
+        redis::cmd("TIME").query_async(&mut redis.connection().await).await.expect("redis answers");
     let ahead = seconds - jiff::Timestamp::now().as_second();
     assert!((ahead - hours * 3600).abs() < 5, "its clock is {ahead} s ahead");
     let rig = Rig::on(redis, scenario, unlimited(), Shape { ingest: 1, work: 2, sink: 1 }).await;

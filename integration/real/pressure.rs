@@ -15,7 +15,8 @@ const SHAPE: Shape = Shape { ingest: 1, work: 2, sink: 1 };
 /// What a test once left behind on a shared Redis, and broke others with.
 async fn the_shared_one_is_untouched() {
     let mut eyes = connection(&Shared::get().redis).await;
-    let told: Vec<String> = redis::cmd("CONFIG").arg("GET").arg("maxmemory*").query_async(&mut eyes).await.unwrap();
+    let told: Vec<String> =
+        redis::cmd("CONFIG").arg("GET").arg("maxmemory*").query_async(&mut eyes).await.expect("redis answers");
     let of = |name: &str| told.chunks(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
     assert_eq!(of("maxmemory").as_deref(), Some("0"), "maxmemory of the shared Redis");
     assert_eq!(of("maxmemory-policy").as_deref(), Some("noeviction"), "the policy of the shared Redis");
@@ -33,8 +34,8 @@ async fn judge_misses(rig: &Rig, reason: &str) {
 
 /// Ids of the connections of our stages, as Redis sees them.
 async fn ours(eyes: &mut redis::aio::MultiplexedConnection) -> Vec<String> {
-    let me: i64 = redis::cmd("CLIENT").arg("ID").query_async(eyes).await.unwrap();
-    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(eyes).await.unwrap();
+    let me: i64 = redis::cmd("CLIENT").arg("ID").query_async(eyes).await.expect("redis answers");
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(eyes).await.expect("redis answers");
     let id = |line: &str| Some(line.strip_prefix("id=")?.split(' ').next()?.to_owned());
     let called = |line: &&str| !line.contains(" cmd=NULL ");
     list.lines().filter(called).filter_map(id).filter(|id| *id != me.to_string()).collect()

@@ -226,7 +226,8 @@ impl Redis {
         }
         let replicas = pipeline.topics.wait_replicas;
         if replicas > 0 && link::is_cluster(url) {
-            let text = format!("BREAKWATER_REDIS_URL: {} is a cluster, where nobody can wait for replicas", redacted(url));
+            let text =
+                format!("BREAKWATER_REDIS_URL: {} is a cluster, where nobody can wait for replicas", redacted(url));
             return Err(asked(format!("{text}; set memory.wait_replicas to 0 in the pipeline file, not {replicas}")));
         }
         Ok(RedisUrl(url.clone()))

@@ -6,7 +6,9 @@ pub mod link;
 
 use std::sync::Arc;
 
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, Value, from_redis_value};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, Value, from_redis_value,
+};
 use tokio::sync::Mutex;
 
 use self::link::Link;
