@@ -7,7 +7,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -195,6 +195,15 @@ impl Kafka {
             .iter()
             .filter_map(|e| e.offset().to_raw().filter(|o| *o >= 0).map(|o| (e.partition(), o)))
             .collect()
+    }
+
+    /// Makes a group without members begin at another offset of a partition.
+    pub async fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        let asker = self.consumer(group);
+        #[expect(clippy::disallowed_methods, reason = "nobody reads: this is an operator's hand, not a stage")]
+        blocking(move || asker.commit(&place, CommitMode::Sync).expect("the broker commits")).await;
     }
 
     /// What a group has still to read: end less committed, over all partitions.

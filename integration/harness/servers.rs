@@ -7,6 +7,7 @@ use super::told;
 use super::wait::until_ok;
 use futures::future::BoxFuture;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -201,17 +202,71 @@ pub struct OwnRedis {
 impl OwnRedis {
     /// Starts a Redis without persistence; `args` come after the usual ones, such as `["--maxmemory", "1mb"]`.
     pub async fn start(args: &[&str]) -> Self {
-        drawn("redis", async || Self::attempt(args).await).await
+        drawn("redis", async || Self::attempt(args, &[]).await).await
     }
 
-    async fn attempt(args: &[&str]) -> Result<Self, String> {
+    /// Starts one whose clock is so many seconds ahead; less than 0 = behind.
+    pub async fn with_clock_ahead(seconds: i64) -> Self {
+        let folder = folder("clock");
+        let (source, library) = (folder.path().join("clock.c"), folder.path().join("clock.so"));
+        let text = "#define _GNU_SOURCE\n#include <sys/time.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n\
+            int gettimeofday(struct timeval *now, void *zone) {\n\
+            int answer = syscall(SYS_gettimeofday, now, zone);\n\
+            now->tv_sec += AHEAD;\n return answer;\n}\n";
+        std::fs::write(&source, text).expect("the test's folder can be written");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", &format!("-DAHEAD={seconds}"), "-o"]).arg(&library).arg(&source);
+        let output = compiler.output().expect("there is a C compiler");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let preloaded = [("LD_PRELOAD", library.to_str().expect("a folder in UTF-8"))];
+        drawn("redis", async || Self::attempt(&[], &preloaded).await).await
+    }
+
+    async fn attempt(args: &[&str], env: &[(&str, &str)]) -> Result<Self, String> {
         let (folder, port) = (folder("redis"), free_port());
         let mut command = Command::new("redis-server");
+        command.envs(env.iter().copied());
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(["--maxmemory-policy", "noeviction", "--dir"]).arg(folder.path()).args(args);
         let ready = connects(&format!("127.0.0.1:{port}"));
         let server = Server::first("redis", command, folder.path().join("log"), ready).await?;
         Ok(Self { server, url: format!("redis://127.0.0.1:{port}"), folder })
+    }
+
+    /// One figure of `INFO`, such as `used_memory`.
+    pub async fn figure(&self, name: &str) -> u64 {
+        let info: String = redis::cmd("INFO")
+            .arg("everything")
+            .query_async(&mut self.connection().await)
+            .await
+            .expect("redis answers");
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in\n{info}")).trim().parse().expect("a number")
+    }
+
+    /// How often each command was called, by name in lower case.
+    pub async fn calls(&self) -> BTreeMap<String, u64> {
+        let mut call = redis::cmd("INFO");
+        let info: String =
+            call.arg("commandstats").query_async(&mut self.connection().await).await.expect("redis answers");
+        let one = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        info.lines().filter_map(one).collect()
+    }
+
+    /// Every key, with the milliseconds after which Redis forgets it: -1 = never.
+    pub async fn lifetimes(&self) -> BTreeMap<Vec<u8>, i64> {
+        let mut eyes = self.connection().await;
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut eyes).await.expect("redis answers");
+        let mut pipe = redis::pipe();
+        keys.iter().for_each(|key| {
+            pipe.cmd("PTTL").arg(key);
+        });
+        let lives: Vec<i64> = pipe.query_async(&mut eyes).await.expect("redis answers");
+        // -2: it went between the two calls
+        keys.into_iter().zip(lives).filter(|(_, lives)| *lives != -2).collect()
     }
 
     /// A connection for the test itself.

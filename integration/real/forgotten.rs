@@ -12,15 +12,19 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Stages whose Redis a test may break.
-struct Rig {
-    case: Case,
-    stages: Deployment,
-    redis: OwnRedis,
+pub(super) struct Rig {
+    pub(super) case: Case,
+    pub(super) stages: Deployment,
+    pub(super) redis: OwnRedis,
 }
 
 impl Rig {
-    async fn start(scenario: &str, overlay: Value, shape: Shape) -> Self {
-        let redis = OwnRedis::start(&[]).await;
+    pub(super) async fn start(scenario: &str, overlay: Value, shape: Shape) -> Self {
+        Self::on(OwnRedis::start(&[]).await, scenario, overlay, shape).await
+    }
+
+    /// The same before a Redis that is not as usual.
+    pub(super) async fn on(redis: OwnRedis, scenario: &str, overlay: Value, shape: Shape) -> Self {
         let scope = Scope::new(scenario);
         let mut setting = scope.setting(overlay);
         setting.redis.clone_from(&redis.url);
@@ -29,16 +33,16 @@ impl Rig {
         Self { case, stages, redis }
     }
 
-    fn own(&self, count: usize) -> Vec<Value> {
+    pub(super) fn own(&self, count: usize) -> Vec<Value> {
         strangers("Own", &self.case.namespace("shop"), count)
     }
 
-    fn storm(&self) -> Vec<Value> {
+    pub(super) fn storm(&self) -> Vec<Value> {
         kin("Storm", &self.case.namespace("shop"), 15)
     }
 
     /// Waits until so many objects of their own count so much each, and the storm, if there is one, as told.
-    async fn told(&self, own: usize, each: u64, storm: Option<u64>) -> Vec<Value> {
+    pub(super) async fn told(&self, own: usize, each: u64, storm: Option<u64>) -> Vec<Value> {
         let what = format!("{own} objects that count {each}, a storm of {storm:?}");
         let fits = |seen: &[Value]| {
             let (storms, others): (Vec<&Value>, Vec<&Value>) =
@@ -51,7 +55,7 @@ impl Rig {
         self.case.until("shop", &what, fits).await
     }
 
-    async fn redis(&self, words: &[&str]) {
+    pub(super) async fn redis(&self, words: &[&str]) {
         let mut call = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| {
             call.arg(word);
@@ -60,7 +64,7 @@ impl Rig {
     }
 
     /// Whether the judge says that it is ready.
-    async fn judge_is(&self, ready: bool) {
+    pub(super) async fn judge_is(&self, ready: bool) {
         let work = &self.stages.works[0];
         until_ok(SOON, "the judge's readiness", async || {
             let page = work.page("/readyz").await;

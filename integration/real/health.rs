@@ -56,14 +56,14 @@ async fn n01_a_stage_alone_is_healthy_and_says_what_it_misses() {
 }
 
 /// Stages on servers of their own, all three.
-struct Own {
-    kafka: OwnKafka,
-    redis: OwnRedis,
-    api: OwnApi,
-    stages: Deployment,
+pub(super) struct Own {
+    pub(super) kafka: OwnKafka,
+    pub(super) redis: OwnRedis,
+    pub(super) api: OwnApi,
+    pub(super) stages: Deployment,
 }
 
-async fn own(scenario: &str) -> Own {
+pub(super) async fn own(scenario: &str) -> Own {
     let plan = ApiPlan::default();
     let (kafka, redis, api) = tokio::join!(OwnKafka::start(&[]), OwnRedis::start(&[]), OwnApi::start(&plan));
     let scope = Scope::new(scenario);

@@ -217,12 +217,18 @@ fn properties(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 impl Redis {
-    /// A URL that the client can read.
-    pub(crate) fn check(&self) -> Result<RedisUrl, Failure> {
+    /// A URL that the client can read, and that leads to what the pipeline asks for.
+    pub(crate) fn check(&self, pipeline: &Pipeline) -> Result<RedisUrl, Failure> {
         let url = needed(self.redis_url.as_ref(), "BREAKWATER_REDIS_URL", link::FORMS)?;
         if link::check(url).is_err() {
             let forms = link::FORMS;
             return Err(asked(format!("BREAKWATER_REDIS_URL: {} is no URL of Redis; write {forms}", redacted(url))));
+        }
+        let replicas = pipeline.topics.wait_replicas;
+        if replicas > 0 && link::is_cluster(url) {
+            let text =
+                format!("BREAKWATER_REDIS_URL: {} is a cluster, where nobody can wait for replicas", redacted(url));
+            return Err(asked(format!("{text}; set memory.wait_replicas to 0 in the pipeline file, not {replicas}")));
         }
         Ok(RedisUrl(url.clone()))
     }

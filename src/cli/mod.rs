@@ -291,7 +291,7 @@ impl Demo {
 impl Run {
     async fn start(self) -> Result<(), Failure> {
         let (process, pipeline) = self.process.all()?;
-        let (kafka, redis) = (self.kafka.check()?, self.redis.check()?);
+        let (kafka, redis) = (self.kafka.check()?, self.redis.check(&pipeline)?);
         let (kubernetes, door) = (self.kubernetes.check()?, self.door.check()?);
         let everything = stages::Everything { kafka, redis, kubernetes, door };
         Ok(stages::run(everything, process, pipeline).await?)
@@ -308,7 +308,7 @@ impl Ingest {
 impl Work {
     async fn start(self) -> Result<(), Failure> {
         let (process, pipeline) = self.process.all()?;
-        let addresses = (self.kafka.check()?, self.redis.check()?, self.kubernetes.check()?);
+        let addresses = (self.kafka.check()?, self.redis.check(&pipeline)?, self.kubernetes.check()?);
         Ok(stages::work(addresses, process, pipeline).await?)
     }
 }

@@ -15,12 +15,15 @@ use super::{
 use crate::{
     ingest::{self, Door},
     kafka::{Settings, consumer::Consumer, probe, producer::Producer, topics},
-    memory::{Memory, probe as memory_probe, redis::Redis},
+    memory::{
+        Memory, probe as memory_probe,
+        redis::{Redis, eviction},
+    },
     pipeline::Pipeline,
     sink::{Objects, desk, kubernetes::Kubernetes, live::Sight, stage::Sink, tell::Teller, watch},
     telemetry::{
         health::Health,
-        metrics::{IngestMetrics, KafkaMetrics, SinkMetrics, WorkMetrics},
+        metrics::{IngestMetrics, KafkaMetrics, MemoryMetrics, SinkMetrics, WorkMetrics},
     },
     work::{self, Bench, Shared, Stage, namespaces, namespaces::Namespaces, reach::Reach},
 };
@@ -149,6 +152,9 @@ async fn add_judge(
 ) -> anyhow::Result<()> {
     let health = house.stage("work");
     let memory = Redis::open(redis.reveal(), &pipeline.topics.redis_prefix)?.keeping(work::bench::keep(pipeline));
+    let memory = memory.with_replicas(pipeline.topics.wait_replicas);
+    let metrics = MemoryMetrics::register(&mut house.registry);
+    house.tasks.spawn("work: eviction", eviction::watch(memory.clone(), metrics, house.stop.clone()));
     let namespaces = Namespaces::default();
     let client = kube::Client::try_from(config(kubernetes).await?)?;
     let (known, whole) = (health.condition("namespaces"), CancellationToken::new());

@@ -92,6 +92,17 @@ fn q05_a_bad_url_of_redis_names_the_variable_and_shows_no_secret() {
 }
 
 #[test]
+fn j09_replicas_cannot_be_waited_for_in_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    std::fs::write(&file, "memory: { wait_replicas: 2 }").unwrap();
+    let args = ["breakwater", "run", "--pipeline", file.to_str().unwrap(), "--kafka-brokers", "k:9092", "--redis-url"];
+    let expected = "BREAKWATER_REDIS_URL: redis+cluster://***@redis:6379 is a cluster, where nobody can wait for replicas; \
+                    set memory.wait_replicas to 0 in the pipeline file, not 2";
+    check(&[args.as_slice(), &["redis+cluster://:hunter2@redis:6379"]].concat(), expected);
+}
+
+#[test]
 fn q05_a_setting_of_the_pipeline_in_the_environment_is_refused() {
     let refuse = |name: &str| addresses::refuse_policy_in_environment([OsString::from(name)].into_iter());
     let Err(Failure::Asked(told)) = refuse("BREAKWATER_STORM_THRESHOLD") else { panic!("accepted") };

@@ -31,6 +31,8 @@ pub struct Topics {
     pub retention: Duration,
     /// Before each key in Redis.
     pub redis_prefix: String,
+    /// How many replicas of Redis must have a change before it counts as made.
+    pub wait_replicas: u32,
 }
 
 impl Default for Topics {
@@ -45,6 +47,7 @@ impl Default for Topics {
             replication: -1,
             retention: Duration::from_hours(7 * 24),
             redis_prefix: "breakwater".into(),
+            wait_replicas: 0,
         }
     }
 }
@@ -92,6 +95,8 @@ pub(super) struct RawGroups {
 pub(super) struct RawMemory {
     /// Before each key. Default: breakwater.
     prefix: Option<Written<String>>,
+    /// How many replicas must have a change before it counts as made, 0 to 5; not with a cluster. Default: 0.
+    wait_replicas: Option<Written<Count>>,
 }
 
 /// Checks the three sections.
@@ -114,6 +119,7 @@ pub(super) fn check(topics: &RawTopics, groups: &RawGroups, memory: &RawMemory, 
         replication,
         retention: reading.span("topics.retention", &topics.retention, shipped.retention, MINUTE..=10 * YEAR),
         redis_prefix: reading.name("memory.prefix", &memory.prefix, &shipped.redis_prefix),
+        wait_replicas: reading.count("memory.wait_replicas", &memory.wait_replicas, shipped.wait_replicas, 0..=5),
     };
     let alerts = ("topics.alerts", &topics.alerts, &checked.alerts);
     let remediations = ("topics.remediations", &topics.remediations, &checked.remediations);

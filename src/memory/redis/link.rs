@@ -20,6 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long replicas may take for a change: less than an answer may, as what comes behind it waits too.
+const REPLICAS_WITHIN_MS: u64 = 1000;
+
 /// The forms that a URL may have.
 pub const FORMS: &str = "redis://[[USER]:PASSWORD@]HOST:PORT[/DB], redis+sentinel://[…@]HOST:PORT[,HOST:PORT…]/MASTER[/DB] or \
                          redis+cluster://[…@]HOST:PORT[,HOST:PORT…]; rediss for TLS";
@@ -60,6 +63,12 @@ struct Url {
     cluster: bool,
 }
 
+/// Whether a URL that [`check`] takes leads to a cluster.
+#[must_use]
+pub fn is_cluster(url: &str) -> bool {
+    take_apart(url).is_ok_and(|url| url.cluster)
+}
+
 /// Whether this is a URL that [`Link::open`] takes.
 ///
 /// # Errors
@@ -95,10 +104,17 @@ impl Link {
         }))
     }
 
-    /// Whether it leads to the shards of a cluster.
-    #[must_use]
-    pub fn is_cluster(&self) -> bool {
-        matches!(self.0, Kind::Cluster(_))
+    /// A change, and how many replicas have it by the time that `wanted` have it or that time is up. Both go
+    /// over one connection in one go: on a new connection WAIT would know of no change to wait for.
+    ///
+    /// # Errors
+    /// The change was refused, or nothing was heard.
+    pub async fn replicated(&self, change: &Cmd, wanted: u32) -> RedisResult<(Value, u32)> {
+        let mut both = redis::pipe();
+        both.add_command(change.clone()).cmd("WAIT").arg(wanted).arg(REPLICAS_WITHIN_MS);
+        let (made, have): (RedisResult<Value>, RedisResult<u32>) =
+            both.ignore_errors().query_async(&mut self.clone()).await?;
+        Ok((self.heard(made).await?, self.heard(have).await?))
     }
 
     async fn way(&self) -> RedisResult<Way> {

@@ -1,11 +1,15 @@
 //! Memory in Redis: one connection, two scripts. Redis keeps and compares; it decides nothing.
 
+pub mod eviction;
 pub mod keys;
 pub mod link;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use redis::{RedisError, Script};
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ServerErrorKind, Value, from_redis_value,
+};
+use tokio::sync::Mutex;
 
 use self::link::Link;
 use super::{Key, Memory, MemoryError, Shard, Swap, version};
@@ -27,6 +31,11 @@ pub struct Redis {
     bucket: u64,
     recall: Script,
     swap: Script,
+    /// How many replicas must have a change before it counts as made.
+    replicas: u32,
+    /// Who waits for replicas stops the connection for all: one at a time, so that what is asked again piles up here
+    /// and not at the server.
+    turn: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Redis {
@@ -43,7 +52,8 @@ impl Redis {
     pub fn open(url: &str, prefix: &str) -> Result<Self, MemoryError> {
         let connection = Link::open(url).map_err(|error| away(&error))?;
         let (recall, swap) = (Script::new(include_str!("recall.lua")), Script::new(include_str!("swap.lua")));
-        Ok(Self { connection, prefix: prefix.to_owned(), recall, swap, bucket: 1 }.keeping(KEEP))
+        let turn = Arc::default();
+        Ok(Self { connection, prefix: prefix.to_owned(), recall, swap, bucket: 1, replicas: 0, turn }.keeping(KEEP))
     }
 
     /// The same, which keeps a memo for so long at least, and for twice as long at most, after it was last written.
@@ -53,20 +63,56 @@ impl Redis {
         Self { bucket: keep.as_secs().saturating_add(1), ..self }
     }
 
+    /// The same memory; each change counts as made only once so many replicas have it. Not for a cluster, which gives
+    /// the wait for replicas to any of its masters.
+    #[must_use]
+    pub fn with_replicas(self, replicas: u32) -> Self {
+        Self { replicas, ..self }
+    }
+
     async fn swap_some(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
-        let mut call = self.swap.prepare_invoke();
-        call.key(keys::due(&self.prefix, shard)).arg(self.bucket).arg(u8::from(guard.is_some()));
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.swap.get_hash()).arg(1 + swaps.len() + usize::from(guard.is_some()));
+        call.arg(keys::due(&self.prefix, shard));
         for swap in guard.into_iter().chain(swaps) {
-            call.key(keys::spell(&self.prefix, shard, &swap.key)).arg(keys::field(&swap.key));
+            call.arg(keys::spell(&self.prefix, shard, &swap.key));
+        }
+        call.arg(self.bucket).arg(u8::from(guard.is_some()));
+        for swap in guard.into_iter().chain(swaps) {
+            call.arg(keys::field(&swap.key));
             call.arg(swap.seen.map_or_else(Vec::new, |seen| seen.to_vec()));
             call.arg(&version(&swap.value)[..]).arg(&swap.value[..]);
             call.arg(u64::try_from(swap.keep.as_millis()).unwrap_or(u64::MAX)).arg(due(swap));
         }
-        let made: Vec<u8> = call.invoke_async(&mut self.connection.clone()).await.map_err(|error| away(&error))?;
+        let made: Vec<u8> = self.change(&call).await?;
         if guard.is_some() && made.is_empty() {
             return Err(MemoryError::Lost);
         }
         Ok(made.into_iter().skip(usize::from(guard.is_some())).map(|made| made == 1).collect())
+    }
+
+    /// Makes a change, and waits until enough replicas have it. What too few of them have is made all the same: asked
+    /// again, it is written again and waited for again.
+    async fn change<T: FromRedisValue>(&self, call: &Cmd) -> Result<T, MemoryError> {
+        let _turn = if self.replicas > 0 { Some(self.turn.lock().await) } else { None };
+        let mut answer = self.send(call).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            self.swap.prepare_invoke().load_async(&mut self.connection.clone()).await.map_err(|error| away(&error))?;
+            answer = self.send(call).await;
+        }
+        let (answer, have) = answer.map_err(|error| away(&error))?;
+        if have < self.replicas {
+            let short = format!("{have} of {} replicas have the change (memory.wait_replicas)", self.replicas);
+            return Err(MemoryError::Away(short));
+        }
+        from_redis_value(answer).map_err(|error| away(&error.into()))
+    }
+
+    async fn send(&self, call: &Cmd) -> RedisResult<(Value, u32)> {
+        match self.replicas {
+            0 => Ok((call.query_async(&mut self.connection.clone()).await?, 0)),
+            wanted => self.connection.replicated(call, wanted).await,
+        }
     }
 }
 
@@ -79,11 +125,12 @@ fn due(swap: &Swap) -> Vec<u8> {
 
 /// Says what Redis said, without its address; a URL with its password never gets here.
 fn away(error: &RedisError) -> MemoryError {
-    let text = match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.category()),
-        None => error.category().to_owned(),
-    };
-    MemoryError::Away(text)
+    let detail = error.detail().filter(|_| error.redirect_node().is_none()); // that is an address
+    let class = error.code().unwrap_or_else(|| error.category());
+    MemoryError::Away(match detail {
+        Some(detail) => format!("{class} {detail}"),
+        None => class.to_owned(),
+    })
 }
 
 impl Memory for Redis {
@@ -133,10 +180,9 @@ impl Memory for Redis {
     }
 
     async fn probe(&self) -> Result<(), MemoryError> {
-        let mut connection = self.connection.clone();
         // a write, as a Redis that is full or a replica answers a PING all the same
         let mut call = redis::cmd("SET");
         call.arg(keys::probe(&self.prefix)).arg(1).arg("PX").arg(60_000);
-        call.query_async::<()>(&mut connection).await.map_err(|error| away(&error))
+        self.change(&call).await
     }
 }

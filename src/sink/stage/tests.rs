@@ -24,6 +24,7 @@ fn topics() -> Topics {
         replication: 1,
         retention: Duration::from_hours(1),
         redis_prefix: "test".to_owned(),
+        wait_replicas: 0,
     }
 }
 

@@ -5,6 +5,7 @@
 mod books;
 mod ingest;
 mod kafka;
+mod memory;
 mod process;
 mod sink;
 mod work;
@@ -20,6 +21,7 @@ use prometheus_client::{
 pub use books::Books;
 pub use ingest::{InFlight, IngestMetrics};
 pub use kafka::KafkaMetrics;
+pub use memory::MemoryMetrics;
 pub use process::ProcessMetrics;
 pub use sink::SinkMetrics;
 pub use work::WorkMetrics;
@@ -135,6 +137,7 @@ pub fn table() -> String {
     let mut all = Registry::new();
     drop(IngestMetrics::register(&mut all));
     drop(WorkMetrics::register(&mut all));
+    drop(MemoryMetrics::register(&mut all));
     drop(SinkMetrics::register(&mut all));
     drop(ProcessMetrics::register(&mut all));
     for stage in super::health::STAGES {
