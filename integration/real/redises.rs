@@ -56,7 +56,9 @@ async fn j08_a_promoted_replica_is_found_and_nothing_is_miscounted() {
     redis.servers[1].kill(); // nobody is left
     case.post(&own).await;
     judge_is(&stages, false).await;
-    redis.servers[1].restart().await; // empty
+    redis.servers[1].restart().await; // empty, and by its command line a replica of the first, which is gone
+    let mut eyes = connection(&format!("redis://127.0.0.1:{}", redis.ports[1])).await;
+    let _: redis::Value = redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut eyes).await.unwrap();
     told(&case, 50, 4, 45).await;
     judge_is(&stages, true).await;
     case.settled().await;
