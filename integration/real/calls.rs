@@ -2,7 +2,7 @@
 //! README, and no word of its password anywhere.
 
 use super::forgotten::Rig;
-use crate::harness::alerts::{kin, strangers};
+use crate::harness::alerts::{alert, kin, strangers};
 use crate::harness::case::{Case, SOON, count, unlimited};
 use crate::harness::deployment::Shape;
 use crate::harness::product::Product;
@@ -145,7 +145,9 @@ async fn j23_the_rights_of_the_readme_are_enough_and_none_of_them_too_many() {
         acl(&mut eyes, &["ACL", "LOG", "RESET"].map(str::to_owned)).await;
         acl(&mut eyes, &change("-")).await;
         acl(&mut eyes, &["SCRIPT", "FLUSH"].map(str::to_owned)).await;
-        rig.case.post(&all).await;
+        // one that is new, and none of ours to count: its namespace does not exist
+        let fresh = [alert(&format!("Fresh{posts}"), "nowhere", "p")];
+        rig.case.post(&[&all[..], &fresh].concat()).await;
         posts += 1;
         is_refused(&eyes, command).await;
         acl(&mut eyes, &change("+")).await;
