@@ -46,8 +46,24 @@ impl Server {
         if self.process.ended().is_none() {
             self.process.kill();
         }
+        self.begin();
+        self.up().await;
+    }
+
+    /// Starts it again after `kill`, and does not wait: it may need another that is yet to come.
+    pub fn begin(&mut self) {
         self.process = Process::start(&self.name, &self.command, &self.log);
-        self.ready().await.unwrap_or_else(|printed| panic!("{} did not come back\n{printed}", self.name));
+    }
+
+    /// Waits until it is ready; one that gave up meanwhile is started again, as Kubernetes does.
+    pub async fn up(&mut self) {
+        for _ in 0..5 {
+            match self.ready().await {
+                Ok(()) => return,
+                Err(_) => self.begin(),
+            }
+        }
+        panic!("{} did not come back\n{}", self.name, self.process.last_lines());
     }
 
     /// All that it has printed.
@@ -212,6 +228,14 @@ impl OwnRedis {
         let ready = connects(&format!("127.0.0.1:{port}"));
         let server = Server::first("redis", command, folder.path().join("log"), ready).await?;
         Ok(Self { server, url: format!("redis://127.0.0.1:{port}"), folder })
+    }
+
+    /// Takes its dump away: what it forgets now, it does not find again.
+    pub fn lose_dump(&self) {
+        match std::fs::remove_file(self.folder.path().join("dump.rdb")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("the dump cannot be removed: {error}"),
+            _ => {}
+        }
     }
 
     /// A connection for the test itself.

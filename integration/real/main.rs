@@ -11,6 +11,7 @@ mod alertmanager;
 mod apiserver;
 mod broker;
 mod budget;
+mod chaos;
 mod crash;
 mod credentials;
 mod dedup;
