@@ -43,6 +43,8 @@ pub struct Evidence {
     by_fingerprint: BTreeMap<String, Vec<Position>>,
     closed: Vec<(Position, String, Value)>,
     dead: Vec<Record>,
+    /// The highest count that `remediations` tells of each incident, by its name.
+    told: BTreeMap<String, u64>,
     own: BTreeMap<String, Vec<Own>>,
     storms: Vec<Storm>,
     wrong: Vec<String>,
@@ -88,11 +90,13 @@ impl Evidence {
             by_fingerprint: BTreeMap::new(),
             closed: Vec::new(),
             dead,
+            told: BTreeMap::new(),
             own: BTreeMap::new(),
             storms: Vec::new(),
             wrong: Vec::new(),
         };
         records.into_iter().for_each(|record| all.read(record));
+        case.kafka.read(&case.remediations).await.iter().for_each(|record| all.hear(&record.json()));
         objects.iter().for_each(|object| all.see(object));
         all.own.values_mut().for_each(|own| own.sort_by_key(|own| own.opened));
         all
@@ -116,6 +120,13 @@ impl Evidence {
             bytes: record.value.unwrap_or_default(),
         };
         self.alerts.insert(position, entry);
+    }
+
+    fn hear(&mut self, told: &Value) {
+        let name = told["incident"]["name"].as_str().unwrap_or_default().to_owned();
+        let count = told["progress"]["count"].as_u64().unwrap_or(0);
+        let known = self.told.entry(name).or_default();
+        *known = count.max(*known);
     }
 
     fn see(&mut self, object: &Value) {
@@ -233,7 +244,9 @@ impl Evidence {
         let exact = own.live && own.superseded_by.is_none();
         let right = if exact { own.count == firings } else { (1..=firings).contains(&own.count) };
         let Own { name, count, live, opened, .. } = own;
-        (!right).then(|| format!("{name} (live: {live}, opened at {opened:?}) counts {count} of {firings} firings"))
+        let told = self.told.get(name);
+        let what = format!("{name} (live: {live}, opened at {opened:?}) counts {count} of {firings} firings");
+        (!right).then(|| format!("{what}, remediations told of {told:?}"))
     }
 
     /// The payload is the alert that opened it, byte for byte; resolved is what was resolved last.
@@ -287,7 +300,8 @@ impl Evidence {
         (!right).then(|| {
             let Storm { name, count, resources, members, .. } = storm;
             let of = format!("{firings} firings of {} members", members.len());
-            format!("storm {name} counts {count} firings and {resources} resources, the log has {of}")
+            let told = self.told.get(name);
+            format!("storm {name} counts {count} firings and {resources} resources, the log has {of}, told {told:?}")
         })
     }
 

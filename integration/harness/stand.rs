@@ -172,12 +172,34 @@ impl Stand {
         .await;
     }
 
+    /// How far the groups are, for a failure's message.
+    async fn standing(&self) -> String {
+        let [work, sink] = &self.case.groups;
+        let alerts = self.case.kafka.lag(work, &self.case.alerts).await;
+        let remediations = self.case.kafka.lag(sink, &self.case.remediations).await;
+        let mut told = format!("work lags by {alerts} records, sink by {remediations}");
+        for replica in self.replicas.iter().filter(|replica| replica.stage == "work") {
+            let page = super::http::get(&replica.product.admin, "/metrics").await;
+            let page = page.map(|page| page.text()).unwrap_or_default();
+            let ours = |line: &&str| line.starts_with("breakwater_work") && !line.contains("_bucket");
+            told.extend(page.lines().filter(ours).flat_map(|line| ["\n    ", line]));
+        }
+        told
+    }
+
     /// What became of a load, once everything is as the log says; and a moment later it still is.
     pub async fn judge(&mut self, book: &Book) -> Outcomes {
         self.ready().await;
         let what = format!("each of {} alerts to have its outcome, seed {}", book.promises.len(), self.seed);
         let shop = self.shop();
-        until_ok(LIVENESS, &what, async || Evidence::gather(&self.case, &shop).await.judge(book)).await;
+        until_ok(LIVENESS, &what, async || {
+            self.tend();
+            let Err(wrong) = Evidence::gather(&self.case, &shop).await.judge(book) else { return Ok(()) };
+            let standing = self.standing().await;
+            tokio::time::sleep(Duration::from_secs(1)).await; // to look costs more than what is looked at
+            Err(format!("{wrong}\n{standing}"))
+        })
+        .await;
         self.case.settled().await;
         let outcomes = Evidence::gather(&self.case, &shop).await.judge(book);
         outcomes.unwrap_or_else(|wrong| panic!("it was well, and is no more, seed {}: {wrong}", self.seed))
