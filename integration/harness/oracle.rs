@@ -14,7 +14,7 @@ const HOLD: i64 = 2_000;
 /// So many of a group at once are a storm.
 const THRESHOLD: usize = 10;
 /// How many violations are told.
-const TOLD: usize = 12;
+const TOLD: usize = 16;
 
 /// Partition and offset.
 type Position = (i32, i64);
@@ -37,6 +37,7 @@ pub struct Outcomes {
 }
 
 /// All that is known at one moment.
+#[derive(Default)]
 pub struct Evidence {
     alerts: BTreeMap<Position, Entry>,
     /// Firings and resolutions of each fingerprint, in order.
@@ -82,21 +83,17 @@ struct Storm {
 impl Evidence {
     /// Reads the log and lists the objects.
     pub async fn gather(case: &Case, namespace: &str) -> Self {
-        let records = case.kafka.read(&case.alerts).await;
+        let alerts = case.kafka.read(&case.alerts).await;
+        let remediations = case.kafka.read(&case.remediations).await;
         let dead = case.kafka.read(&case.dead_letters).await;
-        let objects = case.kube.list(namespace).await;
-        let mut all = Self {
-            alerts: BTreeMap::new(),
-            by_fingerprint: BTreeMap::new(),
-            closed: Vec::new(),
-            dead,
-            told: BTreeMap::new(),
-            own: BTreeMap::new(),
-            storms: Vec::new(),
-            wrong: Vec::new(),
-        };
-        records.into_iter().for_each(|record| all.read(record));
-        case.kafka.read(&case.remediations).await.iter().for_each(|record| all.hear(&record.json()));
+        Self::of(alerts, &remediations, dead, &case.kube.list(namespace).await)
+    }
+
+    /// Takes in three topics and the objects.
+    pub fn of(alerts: Vec<Record>, remediations: &[Record], dead: Vec<Record>, objects: &[Value]) -> Self {
+        let mut all = Self { dead, ..Self::default() };
+        alerts.into_iter().for_each(|record| all.read(record));
+        remediations.iter().for_each(|record| all.hear(&record.json()));
         objects.iter().for_each(|object| all.see(object));
         all.own.values_mut().for_each(|own| own.sort_by_key(|own| own.opened));
         all

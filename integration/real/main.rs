@@ -25,6 +25,7 @@ mod halfway;
 mod health;
 mod hostile;
 mod identity;
+mod judge;
 mod large;
 mod lifecycle;
 mod live;
