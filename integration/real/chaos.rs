@@ -61,7 +61,7 @@ async fn under(stand: &mut Stand, plan: &Plan, trouble: impl AsyncFnOnce(&mut St
 
 #[tokio::test]
 async fn r01_each_promised_alert_has_one_outcome_whatever_breaks() {
-    let (seed, seconds) = (given("BREAKWATER_CHAOS_SEED", 1), given("BREAKWATER_CHAOS_SECONDS", 45));
+    let (seed, seconds) = (given("BREAKWATER_CHAOS_SEED", 1), given("BREAKWATER_CHAOS_SECONDS", 30));
     let mut stand = Stand::start("r01", overlay(), WHOLE, seed).await;
     let mut chance = Rng::with_seed(seed);
     under(&mut stand, &plan(seed), async |stand| {
