@@ -13,6 +13,10 @@ quick *args:
 prove *args:
     integration/test --test real {{args}}
 
+# Breaks everything under load for so long, and judges: just chaos --seconds 600 --seed 7
+chaos *args:
+    integration/chaos {{args}}
+
 # All tests three times: what is flaky is broken
 thrice *args:
     for n in 1 2 3; do integration/test {{args}} || exit 1; done

@@ -47,8 +47,24 @@ impl Server {
         if self.process.ended().is_none() {
             self.process.kill();
         }
+        self.begin();
+        self.up().await;
+    }
+
+    /// Starts it again after `kill`, and does not wait: it may need another that is yet to come.
+    pub fn begin(&mut self) {
         self.process = Process::start(&self.name, &self.command, &self.log);
-        self.ready().await.unwrap_or_else(|printed| panic!("{} did not come back\n{printed}", self.name));
+    }
+
+    /// Waits until it is ready; one that gave up meanwhile is started again, as Kubernetes does.
+    pub async fn up(&mut self) {
+        for _ in 0..5 {
+            match self.ready().await {
+                Ok(()) => return,
+                Err(_) => self.begin(),
+            }
+        }
+        panic!("{} did not come back\n{}", self.name, self.process.last_lines());
     }
 
     /// All that it has printed.
@@ -267,6 +283,14 @@ impl OwnRedis {
         let lives: Vec<i64> = pipe.query_async(&mut eyes).await.expect("redis answers");
         // -2: it went between the two calls
         keys.into_iter().zip(lives).filter(|(_, lives)| *lives != -2).collect()
+    }
+
+    /// Takes its dump away: what it forgets now, it does not find again.
+    pub fn lose_dump(&self) {
+        match std::fs::remove_file(self.folder.path().join("dump.rdb")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("the dump cannot be removed: {error}"),
+            _ => {}
+        }
     }
 
     /// A connection for the test itself.

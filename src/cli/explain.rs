@@ -167,10 +167,7 @@ impl Ground {
     }
 
     /// Whose record it is, and the time around it; or all that is to be told, if it cannot be read.
-    async fn record(
-        &self,
-        position: Position,
-    ) -> Result<Result<(Brief, (EventTime, EventTime)), Box<Story>>, Failure> {
+    async fn record(&self, position: Position) -> Result<Result<(Brief, (EventTime, EventTime)), Box<Story>>, Failure> {
         let topic = &self.pipeline.topics.alerts;
         let Some(one) = self.fetch(position).await? else {
             let why = "it is not, or no longer, in the log";

@@ -187,7 +187,10 @@ impl Follow {
         };
         let incidents = self.incidents.into_values().map(|(draft, last)| incident(&self.topic, &draft, &last, &stands));
         Story {
-            fingerprint: self.alert.as_ref().map_or_else(|| self.fingerprint.to_string(), |alert| alert.fingerprint.to_string()),
+            fingerprint: self
+                .alert
+                .as_ref()
+                .map_or_else(|| self.fingerprint.to_string(), |alert| alert.fingerprint.to_string()),
             identity: alert.map(|alert| identity(alert, pipeline)).unwrap_or_default(),
             rules: alert.map(|alert| rules(alert, pipeline, settings)).unwrap_or_default(),
             incidents: incidents.collect(),

@@ -28,6 +28,8 @@ use crate::{
     telemetry::complaint::Complaint,
 };
 
+/// How long a mark may bear another's fence while we are its reader: whoever lost the partition knows it by then.
+const BEHIND: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(50);
 /// Marks outlive any pause that a deployment could take without losing what they vouch for.
 const KEEP: Duration = Duration::from_hours(24);
@@ -49,9 +51,18 @@ pub(super) struct Clock<M> {
     /// Which memory the marks are of; none before that is known.
     epoch: Option<u64>,
     /// Our fence for each of our partitions, by assignment.
-    fences: BTreeMap<i32, (u64, u64)>,
+    fences: BTreeMap<i32, Fence>,
     /// The brokers' clock had passed this time at that moment.
     brokers: Option<(EventTime, Instant)>,
+}
+
+/// A number that goes with our marks of one assignment.
+#[derive(Clone, Copy, Debug)]
+struct Fence {
+    assignment: u64,
+    number: u64,
+    /// Since when the mark bears a higher one.
+    behind: Option<Instant>,
 }
 
 /// A mark in memory: what it says, and its version there.
@@ -173,27 +184,25 @@ impl<M: Memory> Clock<M> {
     /// has it, or had it after us.
     async fn read_on(&mut self, held: &BTreeMap<i32, Held>, epoch: u64, want: EventTime, wall: EventTime) -> Vec<Swap> {
         let ours = self.reach.ours();
-        self.fences.retain(|partition, (assignment, _)| {
-            ours.get(partition).is_some_and(|read| read.assignment == *assignment)
-        });
+        self.fences
+            .retain(|partition, fence| ours.get(partition).is_some_and(|read| read.assignment == fence.assignment));
         let mut swaps = Vec::new();
-        let whole = |read: &Read| read.whole == Some(epoch);
+        let whole = |read: &Read| read.known == Some(epoch) && read.whole;
         let behind = ours
             .iter()
             .filter(|(_, read)| EventTime(read.before.0.saturating_sub(1)) < want && !read.full && whole(read));
         let ends =
             behind.map(|(partition, read)| async { (*partition, self.to_the_end(*partition, read.next, wall).await) });
         let ends: BTreeMap<i32, Option<EventTime>> = join_all(ends).await.into_iter().collect();
-        // one of which nothing was read yet into this memory has nothing to say: it may be another's
-        for (partition, read) in ours.into_iter().filter(|(_, read)| whole(read) || read.next.is_some()) {
+        // whom this memory does not know as the reader has nothing to say: the partition may be another's by now
+        for (partition, read) in ours.into_iter().filter(|(_, read)| read.known == Some(epoch)) {
             let Some((mark, seen)) = held.get(&partition) else {
                 continue;
             };
             let mark = mark.unwrap_or(Mark::nothing(epoch));
-            let (_, fence) = *self.fences.entry(partition).or_insert((read.assignment, mark.fence.saturating_add(1)));
-            if mark.fence > fence {
+            let Some(fence) = self.fence(partition, &read, mark.fence) else {
                 continue;
-            }
+            };
             // what is read again is no news before all of it is
             let (again, before) = (!whole(&read), EventTime(read.before.0.saturating_sub(1)));
             let mut reached = if again { mark.read } else { mark.read.max(before) };
@@ -210,6 +219,21 @@ impl<M: Memory> Clock<M> {
             }
         }
         swaps
+    }
+
+    /// Our fence for a partition, unless somebody has taken a higher one. Who did and lost the partition since will not
+    /// take it back: when we are still its reader a while later, we take a higher one ourselves.
+    fn fence(&mut self, partition: i32, read: &Read, held: u64) -> Option<u64> {
+        let fresh = Fence { assignment: read.assignment, number: held.saturating_add(1), behind: None };
+        let fence = self.fences.entry(partition).or_insert(fresh);
+        if held <= fence.number {
+            fence.behind = None;
+        } else if fence.behind.get_or_insert_with(Instant::now).elapsed() < BEHIND {
+            return None;
+        } else {
+            *fence = fresh;
+        }
+        Some(fence.number)
     }
 
     /// If a partition is read to its end: the time up to which that is so.

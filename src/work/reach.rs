@@ -37,8 +37,10 @@ pub struct Read {
     pub before: EventTime,
     /// Whether it reads no further before something in hand is decided.
     pub full: bool,
-    /// The memory that has everything of it; none while it is read again.
-    pub whole: Option<u64>,
+    /// The memory in which whoever reads it is known as its reader; none before that is so.
+    pub known: Option<u64>,
+    /// Whether that memory has everything of it; not while it is read again.
+    pub whole: bool,
 }
 
 impl Default for Reach {
@@ -60,15 +62,15 @@ impl Reach {
     /// A partition has become ours, or is read again. What is answered tells this time from an earlier one.
     pub fn assigned(&self, partition: i32) -> u64 {
         let assignment = self.assignments.fetch_add(1, Ordering::Relaxed);
-        let read = Read { assignment, next: None, before: EventTime(i64::MIN), full: false, whole: None };
+        let read = Read { assignment, next: None, before: EventTime(i64::MIN), full: false, known: None, whole: false };
         self.lock().insert(partition, read);
         assignment
     }
 
-    /// The memory of this epoch has everything of it.
-    pub fn whole(&self, partition: i32, assignment: u64, epoch: u64) {
+    /// The memory of this epoch knows us as its reader, and has everything of it, or not yet.
+    pub fn known(&self, partition: i32, assignment: u64, epoch: u64, whole: bool) {
         if let Some(read) = self.lock().get_mut(&partition).filter(|read| read.assignment == assignment) {
-            read.whole = Some(epoch);
+            (read.known, read.whole) = (Some(epoch), whole);
         }
     }
 

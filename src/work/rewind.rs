@@ -56,6 +56,7 @@ impl<M: Memory + Clone> Desk<M> {
             self.go_back(partition, stand).await?;
         }
         self.epoch = epoch;
+        self.stage.reach.known(self.number, self.assignment, epoch, false);
         self.arrive().await
     }
 
@@ -114,7 +115,7 @@ impl<M: Memory + Clone> Desk<M> {
         }
         self.back = None;
         self.patiently(|| self.bench.memory.complete()).await?;
-        self.stage.reach.whole(self.number, self.assignment, self.epoch);
+        self.stage.reach.known(self.number, self.assignment, self.epoch, true);
         Ok(())
     }
 
@@ -123,11 +124,8 @@ impl<M: Memory + Clone> Desk<M> {
         let epoch = *self.stage.reach.epoch().borrow();
         self.patiently(|| self.bench.memory.renew()).await?;
         self.epoch = epoch;
-        if self.back.is_some() {
-            return self.arrive().await;
-        }
-        self.stage.reach.whole(self.number, self.assignment, epoch);
-        Ok(())
+        self.stage.reach.known(self.number, self.assignment, epoch, self.back.is_none());
+        if self.back.is_some() { self.arrive().await } else { Ok(()) }
     }
 
     /// Memory has lost something. If that is because somebody else reads the partition, we are about to hear so.
