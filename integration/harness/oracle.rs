@@ -5,6 +5,7 @@ use super::case::{Case, count, name};
 use super::kafka::Record;
 use super::lives::is_live;
 use super::load::{Book, Promise};
+use breakwater::alert::{Brief, Fingerprint};
 use k8s_openapi::ByteString;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +43,8 @@ pub struct Evidence {
     alerts: BTreeMap<Position, Entry>,
     /// Firings and resolutions of each fingerprint, in order.
     by_fingerprint: BTreeMap<String, Vec<Position>>,
+    /// Each of them whole, by what it is cut short to.
+    briefs: BTreeMap<String, String>,
     closed: Vec<(Position, String, Value)>,
     dead: Vec<Record>,
     /// The highest count that `remediations` tells of each incident, by its name.
@@ -93,6 +96,8 @@ impl Evidence {
     pub fn of(alerts: Vec<Record>, remediations: &[Record], dead: Vec<Record>, objects: &[Value]) -> Self {
         let mut all = Self { dead, ..Self::default() };
         alerts.into_iter().for_each(|record| all.read(record));
+        all.closed =
+            std::mem::take(&mut all.closed).into_iter().map(|(at, who, told)| (at, all.whole(who), told)).collect();
         remediations.iter().for_each(|record| all.hear(&record.json()));
         objects.iter().for_each(|object| all.see(object));
         all.own.values_mut().for_each(|own| own.sort_by_key(|own| own.opened));
@@ -104,8 +109,12 @@ impl Evidence {
         let fingerprint = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default()).into_owned();
         let kind = record.header("breakwater-kind").unwrap_or_default();
         if kind == "closed" {
-            self.closed.push((position, fingerprint, record.json()));
+            let told = record.json();
+            self.closed.push((position, told["fingerprint"].as_str().unwrap_or_default().to_owned(), told));
             return;
+        }
+        if let Ok(whole) = fingerprint.parse::<Fingerprint>() {
+            self.briefs.insert(whole.brief().to_string(), fingerprint.clone());
         }
         let group = record.json()["labels"]["alertname"].as_str().unwrap_or_default().to_owned();
         self.by_fingerprint.entry(fingerprint.clone()).or_default().push(position);
@@ -117,6 +126,11 @@ impl Evidence {
             bytes: record.value.unwrap_or_default(),
         };
         self.alerts.insert(position, entry);
+    }
+
+    /// A fingerprint that was cut short, as the log has it whole.
+    fn whole(&self, brief: String) -> String {
+        self.briefs.get(&brief).cloned().unwrap_or(brief)
     }
 
     fn hear(&mut self, told: &Value) {
@@ -138,7 +152,7 @@ impl Evidence {
                 group: text(&object["spec"]["signalName"]),
                 count: counted,
                 resources: usize::try_from(resources).expect("a count fits"),
-                members: members.chunks(32).map(hex).collect(),
+                members: members.chunks(Brief::SIZE).map(|member| self.whole(hex(member))).collect(),
             });
             return;
         }

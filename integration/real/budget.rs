@@ -75,7 +75,7 @@ impl Member {
         let enough = async || self.calls().get(before + 3 * share).copied();
         let last = until(SOON, "three seconds of calls", enough).await;
         let took = last.duration_since(self.calls()[before]);
-        let fits = Duration::from_millis(2_850)..Duration::from_millis(3_300);
+        let fits = Duration::from_millis(2_850)..Duration::from_millis(4_500); // never faster; how much slower is the machine's
         assert!(fits.contains(&took), "{} calls in {took:?} at {share} a second", 3 * share);
     }
 }

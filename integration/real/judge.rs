@@ -4,6 +4,7 @@ use crate::harness::alerts::{alert, resolved};
 use crate::harness::kafka::Record;
 use crate::harness::load::{Book, Place, Promise};
 use crate::harness::oracle::{Evidence, Outcomes};
+use breakwater::alert::Fingerprint;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
@@ -66,7 +67,8 @@ impl World {
     }
 
     fn storm() -> Value {
-        let members = ByteString((10..22).flat_map(|kin| [kin; 32]).collect());
+        let members =
+            ByteString((10..22).flat_map(|kin| *Fingerprint::from_bytes([kin; 32]).brief().bytes()).collect());
         json!({
             "metadata": { "name": "storm-5" },
             "spec": { "isStorm": true, "signalName": "Storm" },
