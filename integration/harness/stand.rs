@@ -12,6 +12,7 @@ use super::servers::{ApiPlan, OwnApi, OwnKafka, OwnRedis};
 use super::wait::{until, until_ok};
 use serde_json::Value;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long everything may take to be as it shall be once nothing is broken any more: the longest rest of a backoff,
 /// and a rewind of each partition.
@@ -68,8 +69,12 @@ impl Replica {
     }
 }
 
+/// Each stand is seven servers and more, most of which end again and again: two at once, or none of them is in time.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
 /// Everything.
 pub struct Stand {
+    _turn: SemaphorePermit<'static>,
     /// Eyes and hands.
     pub case: Case,
     /// The broker.
@@ -89,6 +94,7 @@ pub struct Stand {
 impl Stand {
     /// Starts the servers and so many replicas; the seed is told when something is wrong.
     pub async fn start(scenario: &str, overlay: Value, shape: Shape, seed: u64) -> Self {
+        let turn = TURNS.acquire().await.expect("nobody closes it");
         let plan = ApiPlan::default();
         let (kafka, redis, api) = tokio::join!(OwnKafka::start(&[]), OwnRedis::start(&[]), OwnApi::start(&plan));
         let scope = Scope::new(scenario);
@@ -106,7 +112,7 @@ impl Stand {
         }
         replicas.extend((0..shape.work).map(|_| Replica::start("work", stages.work.clone())));
         replicas.extend((0..shape.sink).map(|_| Replica::start("sink", stages.sink.clone())));
-        let mut stand = Self { case, kafka, redis, api, replicas, fell: 0, seed, _stages: stages };
+        let mut stand = Self { _turn: turn, case, kafka, redis, api, replicas, fell: 0, seed, _stages: stages };
         stand.ready().await;
         stand
     }
