@@ -3,6 +3,8 @@
 //!
 //! **Invariant:** a record leaves exactly once, and only when everything that it causes has its final answer.
 
+mod ask;
+mod elsewhere;
 #[cfg(test)]
 mod endings;
 mod hear;
@@ -13,20 +15,18 @@ mod tests;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::{
-    fold::{self, fold, priority_rank},
+    fold::{fold, priority_rank},
     lanes::{Figures, Held, Lane, Lanes, Step, Work},
     live::{Ended, Live, Sight, Verdict, speaks_of},
-    object::{Object, ObjectId, shape},
+    object::{Object, ObjectId},
     outage::{Now, Outage},
     thin,
 };
 use crate::{
-    alert::{EventTime, Position, headers::TRACEPARENT},
+    alert::{EventTime, Position},
     decide::outcome::Outcome,
     kafka::Record,
-    remediation::{
-        Draft, Generation, GroupId, Incident, Member, Progress, Remediation, crd::RemediationRequestStatus, fit,
-    },
+    remediation::{Draft, GroupId, Incident, Progress, Remediation, fit},
 };
 
 pub use nouns::{Call, Dead, Found, Job, Next, Reply, Rules};
@@ -248,26 +248,6 @@ impl Desk {
         Reply::default()
     }
 
-    fn live_ones(&self, mut elsewhere: Vec<(Member, ObjectId)>) -> Vec<(Member, ObjectId)> {
-        elsewhere.retain(|(_, id)| self.live.object(id).is_some_and(Object::is_live));
-        elsewhere
-    }
-
-    /// Members of a storm that have live objects of their own are counted there.
-    fn count_elsewhere(&mut self, elsewhere: &[(Member, ObjectId)], storm: &Incident, held: &Held) {
-        for (member, id) in elsewhere {
-            let generation = Generation { at: member.first_seen, position: Position { partition: -1, offset: -1 } };
-            let Some(object) = self.live.object(id) else { continue };
-            let (fingerprint, through) = (object.fingerprint, Some(object.newest()));
-            let incident = Incident { fingerprint, generation, storm: false, ..storm.clone() };
-            let mut work = Work::new(id.clone(), &incident, Step::Apply, held.record.at);
-            work.through = through;
-            work.figure(Figures { incident, progress: once(member.first_seen) });
-            work.held.push(held.clone());
-            self.lanes.push(work);
-        }
-    }
-
     /// An update whose object nobody here has seen: it is asked for, unless its draft was set aside.
     fn look_for(&mut self, remediation: &Remediation, mut held: Held) -> Reply {
         let incident = remediation.incident();
@@ -284,23 +264,6 @@ impl Desk {
         work.held.push(held);
         self.lanes.push(work);
         Reply::default()
-    }
-
-    /// A storm of which nobody is left, as all its members are counted elsewhere, has no object that could be missed.
-    fn dissolved(&mut self, remediation: &Remediation, held: &Held) -> Option<Reply> {
-        let (incident, storm) = (remediation.incident(), remediation.progress().storm.as_ref()?);
-        let elsewhere = self.live.elsewhere(&incident.name, storm, None);
-        if storm.members.is_empty() || elsewhere.len() < storm.members.len() {
-            return None;
-        }
-        let elsewhere = self.live_ones(elsewhere);
-        if elsewhere.is_empty() {
-            let held = Held { outcome: Outcome::Closed, ..held.clone() };
-            return Some(Reply { settled: self.settle(vec![held]), ..Reply::default() });
-        }
-        self.share(held, elsewhere.len());
-        self.count_elsewhere(&elsewhere, incident, held);
-        Some(Reply::default())
     }
 
     fn place(&self, incident: &Incident) -> ObjectId {
@@ -352,67 +315,6 @@ impl Desk {
     fn is_open(&self, held: &Held) -> bool {
         self.open.contains_key(&(held.epoch, held.record.position))
     }
-
-    /// The next call, of those that are due now.
-    pub fn next(&mut self, now: Now) -> Next {
-        let Some(work) = self.lanes.pop(now.instant) else {
-            return Next::Rest;
-        };
-        match self.prepare(work) {
-            Ok(job) => Next::Ask(Box::new(job)),
-            Err(reply) => Next::Reply(reply),
-        }
-    }
-
-    fn prepare(&mut self, mut work: Work) -> Result<Job, Box<Reply>> {
-        work.held.retain(|held| self.is_open(held));
-        if work.held.is_empty() && !work.mark {
-            self.done(&work.id);
-            return Err(Box::default());
-        }
-        let exists = self.live.object(&work.id).is_some_and(|object| !object.version.is_empty());
-        if let Step::Create(draft) = work.step {
-            work.step = if exists { Step::ReadBack(draft) } else { Step::Create(draft) };
-        }
-        let call = match &work.step {
-            Step::Create(draft) => {
-                let trace = work.held.first().and_then(|held| held.record.headers.text(TRACEPARENT));
-                Call::Create(Box::new(shape(draft, &work.id, trace)))
-            }
-            Step::Read | Step::ReadBack(_) => Call::Read(work.id.clone()),
-            Step::Apply => return self.prepare_status(work),
-        };
-        Ok(Job { call, work })
-    }
-
-    fn prepare_status(&mut self, work: Work) -> Result<Job, Box<Reply>> {
-        let Some(object) = self.live.object(&work.id) else {
-            return Err(Box::new(self.vanished(work)));
-        };
-        let mut object = object.clone();
-        let over = !object.is_live();
-        if over && !work.held.is_empty() {
-            return Err(Box::new(self.ended_meanwhile(work)));
-        }
-        let before = fold::ours(&object.status);
-        if over {
-            object.status = RemediationRequestStatus { closed_told: Some(true), ..before.clone() };
-        } else {
-            for figures in &work.figures {
-                object.status = fold(&object, &figures.incident, &figures.progress, &self.rules.fold);
-            }
-        }
-        if fold::ours(&object.status) == before {
-            self.done(&work.id);
-            return Err(Box::new(Reply {
-                settled: self.settle(work.held),
-                result: Some("unchanged"),
-                ..Reply::default()
-            }));
-        }
-        let status = Box::new(fold::ours(&object.status));
-        Ok(Job { call: Call::Apply { id: object.id, version: object.version, status }, work })
-    }
 }
 
 fn readable(record: &Record) -> Result<Remediation, String> {
@@ -429,20 +331,6 @@ fn readable(record: &Record) -> Result<Remediation, String> {
 /// The priority's place; what says no severity has none.
 fn rank(progress: &Progress) -> u32 {
     if progress.severity.is_empty() { u32::MAX } else { priority_rank(&progress.priority).0 }
-}
-
-/// One firing of a storm's member, for the object that it has of its own.
-fn once(at: EventTime) -> Progress {
-    Progress {
-        first_seen: at,
-        last_seen: at,
-        count: 1,
-        severity: String::new(),
-        priority: String::new(),
-        resolved_at: None,
-        superseded_by: None,
-        storm: None,
-    }
 }
 
 /// The incident of an object, for what has no record of its own.

@@ -4,99 +4,25 @@
 //! **Invariant:** what is judged to be an existing incident never becomes a second object, also when memory has lost
 //! everything; what is final is never opened again.
 
+mod judge;
+mod nouns;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
     sync::Arc,
     time::Duration,
 };
 
-use super::{
-    fold,
-    object::{Object, ObjectId},
-};
+use self::nouns::closed;
+pub use self::nouns::{Ended, Sight, Verdict, speaks_of};
+use super::object::{Object, ObjectId};
 use crate::{
-    alert::{Brief, Closed, EventTime, Fingerprint},
-    remediation::{Generation, GroupId, Incident, Member, Progress, Remediation, StormProgress},
+    alert::{Brief, EventTime},
+    remediation::{GroupId, StormProgress},
 };
-
-/// What a record of `remediations` means for the objects that exist.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// There is no such incident yet.
-    Create,
-    /// It is the incident of this object, which goes on.
-    Update(ObjectId),
-    /// It is the incident of this object, which is over: the log shall be told again.
-    Over(ObjectId),
-    /// An update, and no object is known that it could be about.
-    Missing,
-}
-
-/// What is shown by the API server.
-#[derive(Clone, Debug)]
-pub enum Sight {
-    /// A list begins: what it does not show is gone.
-    Begin,
-    /// An object as it stands now.
-    Stands(Box<Object>),
-    /// An object that was deleted.
-    Deleted(ObjectId),
-    /// The list is complete, or its repetition.
-    Whole,
-}
-
-/// An incident that has ended, and of which the log may have to be told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// The object.
-    pub id: ObjectId,
-    /// Its group, hence the owner who tells.
-    pub group: Option<GroupId>,
-    /// The fingerprint of its incident, the key where it names no group.
-    pub fingerprint: Fingerprint,
-    /// What to tell, one for each fingerprint.
-    pub told: Vec<Closed>,
-    /// Whether the object is there to be marked as told.
-    pub exists: bool,
-}
-
-impl Ended {
-    fn of(object: &Object, phase: &str, exists: bool) -> Self {
-        let through = object.newest().at.max(object.last_joined());
-        let told = object
-            .fingerprints()
-            .into_iter()
-            .map(|fingerprint| closed(object, phase, fingerprint, folded_through(object, fingerprint).max(through)));
-        Self {
-            id: object.id.clone(),
-            group: object.group,
-            fingerprint: object.fingerprint,
-            told: told.collect(),
-            exists,
-        }
-    }
-}
-
-fn closed(object: &Object, phase: &str, fingerprint: Brief, through: EventTime) -> Closed {
-    let (id, storm) = (object.id.to_string(), object.storm);
-    Closed { fingerprint, through, object: id, phase: phase.to_owned(), storm }
-}
-
-/// Whom a record speaks of, and how far: its fingerprint, or a storm's members.
-pub fn speaks_of(incident: &Incident, progress: &Progress) -> impl Iterator<Item = (Brief, EventTime)> {
-    let at = incident.generation.at;
-    let members = progress.storm.iter().flat_map(|storm| &storm.members);
-    let lone = progress.storm.as_ref().is_none_or(|storm| storm.members.is_empty());
-    let own = lone.then_some((incident.fingerprint.brief(), at));
-    members.map(move |member| (member.fingerprint, member.first_seen.max(at))).chain(own)
-}
-
-fn folded_through(object: &Object, fingerprint: Brief) -> EventTime {
-    let folded = object.storm_status().map(|storm| storm.folded.as_slice()).unwrap_or_default();
-    let own = folded.iter().find(|member| fold::brief(member) == Some(fingerprint));
-    own.and_then(|member| Generation::parse(&member.generation)).map_or(EventTime(i64::MIN), |of| of.at)
-}
 
 /// How long a storm lives, in event time.
 #[derive(Clone, Copy, Debug)]
@@ -256,89 +182,6 @@ impl Live {
         }
     }
 
-    /// Judges a record against the objects that exist.
-    #[must_use]
-    pub fn judge(&self, remediation: &Remediation) -> Verdict {
-        let incident = remediation.incident();
-        let known = match &remediation.progress().storm {
-            Some(storm) if incident.storm => self.known_storm(incident, storm),
-            _ => self.known_single(incident),
-        };
-        let known = self.named(incident).or(known);
-        match (known, remediation) {
-            (Some(object), _) if object.is_live() => Verdict::Update(object.id.clone()),
-            (Some(object), _) => Verdict::Over(object.id.clone()),
-            (None, Remediation::Draft(_)) => Verdict::Create,
-            (None, Remediation::Update(_)) => Verdict::Missing,
-        }
-    }
-
-    fn named(&self, incident: &Incident) -> Option<&Object> {
-        let same = self.all(self.incidents.get(incident.name.as_str()));
-        newest(same.filter(|object| object.fingerprint == incident.fingerprint))
-    }
-
-    /// A live object of the fingerprint, a live storm that it is a member of, else one in whose life the record lies.
-    fn known_single(&self, incident: &Incident) -> Option<&Object> {
-        let whose = incident.fingerprint.brief();
-        let own = || self.all(self.fingerprints.get(&whose));
-        let storms = || self.all(self.members.get(&whose));
-        let within = |object: &&Object| {
-            object.first_seen() <= incident.generation.at && incident.generation.at <= object.last_seen()
-        };
-        newest(own().filter(|object| object.is_live()))
-            .or_else(|| newest(storms().filter(|object| object.is_live())))
-            .or_else(|| newest(own().chain(storms()).filter(within)))
-    }
-
-    /// The live storm of the group with a member in common or in whose life the record lies; else a final one of
-    /// which it is a part.
-    fn known_storm(&self, incident: &Incident, told: &StormProgress) -> Option<&Object> {
-        let told: HashSet<Brief> = told.members.iter().map(|member| member.fingerprint).collect();
-        let entry = |object: &Object| self.objects.get(&object.id);
-        let shares =
-            |object: &Object| entry(object).is_some_and(|entry| entry.fingerprints().any(|of| told.contains(&of)));
-        let at = incident.generation.at;
-        let storms = || self.all(self.groups.get(&incident.group));
-        newest(storms().filter(|object| object.is_live() && (self.alive_at(object, at) || shares(object)))).or_else(
-            || {
-                let within = |object: &&Object| object.first_seen() <= at && at <= self.last_joined(object);
-                newest(storms().filter(within).filter(|object| shares(object)))
-            },
-        )
-    }
-
-    fn last_joined(&self, storm: &Object) -> EventTime {
-        self.objects.get(&storm.id).map_or(storm.last_joined(), Entry::last_joined)
-    }
-
-    /// As `decide::storm` lets kin join: neither quiet nor the longest duration is over.
-    fn alive_at(&self, storm: &Object, at: EventTime) -> bool {
-        let quiet = self.last_joined(storm).plus(self.life.quiet);
-        let longest = storm.newest().at.plus(self.life.max_duration);
-        storm.first_seen() <= at && at <= quiet && at <= longest
-    }
-
-    /// Members of a storm that have live objects of their own and that it does not supersede: they are counted there. So
-    /// are those whose firing lies in the life of an object that is final by now: it was counted while that was live.
-    /// Asked of what the storm does not list yet; what it lists stays its own.
-    #[must_use]
-    pub fn elsewhere(&self, name: &str, told: &StormProgress, storm: Option<&ObjectId>) -> Vec<(Member, ObjectId)> {
-        let listed: HashSet<Brief> =
-            storm.and_then(|storm| self.objects.get(storm)).into_iter().flat_map(Entry::fingerprints).collect();
-        let strangers =
-            told.members.iter().filter(|member| !member.superseded && !listed.contains(&member.fingerprint));
-        let own = |member: &Member| {
-            let counts = |object: &&Object| {
-                let within = object.first_seen() <= member.first_seen && member.first_seen <= object.last_seen();
-                (object.is_live() || within) && object.status.superseded_by.as_deref() != Some(name)
-            };
-            let objects = self.all(self.fingerprints.get(&member.fingerprint));
-            newest(objects.filter(counts)).map(|object| (*member, object.id.clone()))
-        };
-        strangers.filter_map(own).collect()
-    }
-
     fn all<'a>(&'a self, ids: Option<&'a BTreeSet<ObjectId>>) -> impl Iterator<Item = &'a Object> {
         ids.into_iter().flatten().filter_map(|id| self.object(id))
     }
@@ -384,10 +227,6 @@ fn still_awaited(was: Entry, object: &Object) -> (BTreeSet<Brief>, Option<EventT
     (awaited, joined)
 }
 
-fn newest<'a>(objects: impl Iterator<Item = &'a Object>) -> Option<&'a Object> {
-    objects.max_by_key(|object| (object.is_live(), object.newest(), object.id.clone()))
-}
-
 /// Versions are numbers that grow (Kubernetes 1.35 says so of custom resources); what is none is taken as newer.
 fn is_older(version: &str, than: &str) -> bool {
     matches!((version.parse::<u128>(), than.parse::<u128>()), (Ok(version), Ok(than)) if version < than)
@@ -405,6 +244,3 @@ fn take<K: Eq + Hash>(index: &mut HashMap<K, BTreeSet<ObjectId>>, key: &K, id: &
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

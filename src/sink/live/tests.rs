@@ -1,9 +1,12 @@
 //! What a record means for the objects that are known.
 
 use super::*;
-use crate::sink::{
-    fold::fold,
-    specimen::{draft, generation, goes_on, kin, opens, rules, seen, single, storm},
+use crate::{
+    remediation::{Incident, Progress, Remediation},
+    sink::{
+        fold::fold,
+        specimen::{draft, generation, goes_on, kin, opens, rules, seen, single, storm},
+    },
 };
 
 /// An object of the incident as the server shows it at that version.
