@@ -152,30 +152,3 @@ async fn i27_an_end_is_told_once_for_each_fingerprint() {
     case.settled().await;
     assert_eq!(case.closed_so_far().await, 16);
 }
-
-#[tokio::test]
-async fn i21_neither_a_throttled_nor_a_failing_server_makes_us_pass_the_budget() {
-    let mut overlay = unlimited();
-    overlay["sink"] = json!({ "writes_per_second": 5 });
-    let (case, mut stages) = Case::own("i21", &["shop"], overlay, Shape { sink: 0, ..Shape::ONE }).await;
-    let proxy = stages.through_proxy().await;
-    let shop = case.namespace("shop");
-    let line = |times, fault| Line { method: "POST", path: shop.clone(), times, fault };
-    proxy.script(line(1, Fault::throttled("2")));
-    proxy.script(line(2, Fault::status(500, "InternalError")));
-    stages.add(Shape { sink: 1, ..Shape::NONE }).await;
-    let watch = case.record("shop").await;
-    case.post(&strangers("Paced", &shop, 12)).await;
-    case.counted("shop", 12, 1).await;
-    case.settled().await;
-    assert_eq!(watch.names().len(), 12);
-    let posts = proxy.seen("POST", &shop);
-    let statuses: Vec<u16> = posts.iter().filter_map(|seen| seen.status).collect();
-    assert_eq!((statuses.len(), &statuses[..3]), (15, &[429, 500, 500][..]), "{statuses:?}");
-    let rested = posts[1].at.duration_since(posts[0].at);
-    assert!(rested >= Duration::from_secs(2), "told to wait 2 s, waited {rested:?}");
-    // what leaves us a second apart comes closer together where the receiver had to wait for a processor
-    let busiest = proxy.busiest(Duration::from_millis(850));
-    assert!(busiest <= 5, "{busiest} writes within a second, with these gaps: {:?}", proxy.gaps());
-    assert_eq!(case.kafka.count(&case.dead_letters).await, 0);
-}
