@@ -117,7 +117,7 @@ impl<O: Objects> Sink<O> {
             let now = now();
             let may_ask = state.may_ask(calls.len(), now.instant);
             let may_read = state.whole && state.desk.has_room() && !inputs.is_empty();
-            let wake = state.desk.lanes().next_wake().filter(|wake| *wake > now.instant);
+            let wake = state.next_wake(now);
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -149,7 +149,7 @@ impl<O: Objects> Sink<O> {
                 Step::Read(record, epoch) => state.read(record, epoch),
                 Step::Heard(heard) => state.heard(*heard)?,
                 Step::Told(told) => state.told(told),
-                Step::Rested => {}
+                Step::Rested => state.rested(),
                 Step::Changed(both) => state.change(*both),
             }
             tellings.extend(state.tellings().map(|telling| self.teller.tell(telling, now.wall)));
@@ -248,6 +248,18 @@ impl State {
 
     fn may_ask(&self, under_way: usize, now: Instant) -> bool {
         self.whole && under_way < self.desk.width(self.width.calls()) && self.desk.lanes().is_ready(now)
+    }
+
+    /// When something is due by itself.
+    fn next_wake(&self, now: Now) -> Option<Instant> {
+        let lanes = self.desk.lanes().next_wake().filter(|wake| *wake > now.instant);
+        let left = self.desk.next_let_go().map(|at| at.0.saturating_sub(now.wall.0).max(1).unsigned_abs());
+        lanes.into_iter().chain(left.map(|left| now.instant + Duration::from_millis(left))).min()
+    }
+
+    fn rested(&mut self) {
+        let reply = self.desk.let_go(now().wall);
+        self.reply(reply);
     }
 
     /// A partition becomes ours, under an epoch of its own.
