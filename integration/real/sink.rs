@@ -1,9 +1,9 @@
 //! Group I on real servers: how many calls an incident costs, and names that are taken.
 
 use crate::harness::Shared;
-use crate::harness::alerts::{kin, strangers};
+use crate::harness::alerts::kin;
 use crate::harness::audit::asked_by;
-use crate::harness::case::{Case, SOON, at_once, briefs, count, name, unlimited};
+use crate::harness::case::{Case, SOON, at_once, briefs, count, name};
 use crate::harness::deployment::Shape;
 use crate::harness::drafts::{draft, object_of};
 use crate::harness::proxy::{Fault, Line};

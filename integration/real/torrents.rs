@@ -1,4 +1,4 @@
-//! Group F on real servers, part two: floods that are slow, large, or meet broken servers.
+//! Group F on real servers, part two: floods that are slow or large.
 
 use crate::harness::Scope;
 use crate::harness::alerts::{kin, strangers, webhook};
@@ -7,16 +7,15 @@ use crate::harness::deployment::{Deployment, Shape};
 use crate::harness::kafka::Record;
 use crate::harness::pipeline::merge;
 use crate::harness::servers::OwnRedis;
-use crate::harness::wait::{until_eq, until_ok, until_passed};
+use crate::harness::wait::until_passed;
 use crate::storm::{first_pods, is_storm, only, pods, pods_now, the_storm};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The shipped pipeline with its spans of a minute shortened to seconds, in proportion; the rest is `more`.
-fn shortened(more: Value) -> Value {
+pub(crate) fn shortened(more: Value) -> Value {
     let mut overlay = unlimited();
     let storm = json!({ "hold": "200ms", "window": "6s", "quiet": "6s", "max_duration": "30s" });
     merge(&mut overlay, json!({ "storm": storm }));
@@ -25,7 +24,7 @@ fn shortened(more: Value) -> Value {
 }
 
 /// Stages on a Redis of their own, which the test may break.
-async fn on_own_redis(scenario: &str, overlay: Value, shape: Shape) -> (Case, Deployment, OwnRedis) {
+pub(crate) async fn on_own_redis(scenario: &str, overlay: Value, shape: Shape) -> (Case, Deployment, OwnRedis) {
     let redis = OwnRedis::start(&[]).await;
     let scope = Scope::new(scenario);
     let mut setting = scope.setting(overlay);
@@ -35,18 +34,6 @@ async fn on_own_redis(scenario: &str, overlay: Value, shape: Shape) -> (Case, De
     stages.add(shape).await;
     let case = Case::of(scenario, &["shop"], &stages).await;
     (case, stages, redis)
-}
-
-/// Waits until the judges that run have taken in so many records.
-async fn consumed(stages: &Deployment, records: usize) {
-    until_eq(SOON, "the judges to have taken records in", records as f64, async || {
-        let mut sum = 0.0;
-        for work in &stages.works {
-            sum += work.metric("breakwater_work_records_consumed_total", &[]).await;
-        }
-        sum
-    })
-    .await;
 }
 
 /// The drafts of a topic that speak of this test.
@@ -177,44 +164,6 @@ async fn f22_a_storm_that_grows_for_long_is_told_in_measured_steps() {
 }
 
 #[tokio::test]
-async fn f26_kin_before_and_during_an_outage_of_redis_are_one_object() {
-    let (case, _stages, mut redis) = on_own_redis("f26", unlimited(), Shape { ingest: 1, work: 2, sink: 1 }).await;
-    let watch = case.record("shop").await;
-    let all = kin("Crash", &case.namespace("shop"), 30);
-    case.post(&all[..15]).await;
-    case.counted("shop", 1, 15).await;
-    case.settled().await;
-    redis.server.kill();
-    let gone = Instant::now();
-    case.post(&all[15..]).await;
-    until_passed(20 * SECOND, gone).await;
-    redis.server.restart().await;
-    let objects = case.counted("shop", 1, 30).await;
-    assert_eq!(objects[0]["status"]["stormAggregation"]["totalAffectedResources"], 30);
-    assert_eq!(pods_now(&objects[0]), first_pods(30));
-    case.settled().await;
-    only(&watch, &case.counted("shop", 1, 30).await);
-}
-
-#[tokio::test]
-async fn f27_a_window_outlives_all_workers() {
-    let (case, mut stages, _redis) = on_own_redis("f27", unlimited(), Shape { ingest: 1, work: 3, sink: 1 }).await;
-    let watch = case.record("shop").await;
-    let all = kin("Crash", &case.namespace("shop"), 40);
-    case.post(&all[..20]).await;
-    consumed(&stages, 20).await;
-    for mut work in stages.works.drain(..) {
-        work.process.kill();
-    }
-    case.post(&all[20..]).await;
-    stages.add(Shape { work: 3, ..Shape::NONE }).await;
-    let objects = case.counted("shop", 1, 40).await;
-    assert_eq!((is_storm(&objects[0]), pods_now(&objects[0])), (true, first_pods(40)));
-    case.settled().await;
-    only(&watch, &case.counted("shop", 1, 40).await);
-}
-
-#[tokio::test]
 async fn f33_a_hundred_storms_and_five_thousand_singles_are_little_to_redis() {
     let redis = OwnRedis::start(&["--maxmemory", "512mb"]).await;
     let scope = Scope::new("f33");
@@ -240,93 +189,4 @@ async fn f33_a_hundred_storms_and_five_thousand_singles_are_little_to_redis() {
     let used: u64 = used.expect("redis tells its memory");
     println!("100 storms of 50 and 5 000 singles: used_memory {used}");
     assert!(used < 32 << 20, "{used}");
-}
-
-/// A story of floods and trickles: who fires, and when.
-fn story(case: &Case) -> Vec<(u32, Vec<Value>)> {
-    let shop = case.namespace("shop");
-    let trickle = (0..).zip(kin("Trickle", &shop, 12)).map(|(n, alert)| (300 * n, vec![alert]));
-    let floods = [(0, kin("Below", &shop, 9)), (500, kin("Storm", &shop, 25)), (2000, kin("Storm", &shop, 30))];
-    let mut all: Vec<_> = trickle.chain(floods).collect();
-    all.sort_by_key(|(at, _)| *at);
-    all
-}
-
-/// What is said of each object: name, count, members.
-fn stand(objects: &[Value]) -> BTreeSet<String> {
-    let one = |object: &Value| {
-        let spec = &object["spec"];
-        let (status, who) = (&object["status"], &spec["targetResource"]["name"]);
-        let by = status["supersededBy"].is_string();
-        let who = if is_storm(object) { "a storm".to_owned() } else { who.to_string() };
-        format!(
-            "{} {who} x{} {:?} {by} {}",
-            spec["signalName"],
-            count(object),
-            pods_now(object),
-            spec["stormAlertCount"]
-        )
-    };
-    objects.iter().map(one).collect()
-}
-
-#[tokio::test]
-async fn a_backlog_of_ten_windows_is_decided_as_it_would_have_been_live() {
-    let window = json!({ "storm": { "hold": "100ms", "window": "3s", "quiet": "3s", "max_duration": "30s" } });
-    let (case, mut stages) =
-        Case::own("lag", &["shop"], shortened(window), Shape { ingest: 1, work: 0, sink: 1 }).await;
-    let begin = Instant::now();
-    for (at, alerts) in story(&case) {
-        until_passed(Duration::from_millis(u64::from(at)), begin).await;
-        case.post(&alerts).await;
-    }
-    until_passed(30 * SECOND, begin).await;
-    stages.add(Shape { work: 2, ..Shape::NONE }).await;
-    // 9 of Below, 9 of Trickle and its storm of 12, one storm of 30 whose 25 fired twice
-    let fits = |seen: &[Value]| seen.len() == 20 && seen.iter().map(count).sum::<u64>() == 9 + 9 + 12 + 55;
-    let objects = case.until("shop", "the objects of a live run", fits).await;
-    case.settled().await;
-    assert_eq!(stand(&case.objects("shop", 20).await), stand(&objects));
-    let storms: Vec<&Value> = objects.iter().filter(|object| is_storm(object)).collect();
-    let told: BTreeSet<(String, u64, usize)> = (storms.iter())
-        .map(|storm| (storm["spec"]["signalName"].to_string(), count(storm), pods_now(storm).len()))
-        .collect();
-    assert_eq!(told, BTreeSet::from([("\"Storm\"".to_owned(), 55, 30), ("\"Trickle\"".to_owned(), 12, 12)]));
-    let superseded = objects.iter().filter(|object| object["status"]["supersededBy"].is_string());
-    assert!(superseded.clone().all(|object| object["spec"]["signalName"] == "Trickle"));
-    assert_eq!(superseded.count(), 9);
-}
-
-#[tokio::test]
-async fn an_idle_partition_and_a_stopped_worker_hold_a_window_no_longer_than_hold_max() {
-    let overlay = shortened(json!({ "storm": { "hold": "1s", "hold_max": "3s" } }));
-    let scope = Scope::new("stall");
-    let file = scope.path("kafka.properties");
-    std::fs::write(&file, "session.timeout.ms=45000\n").expect("the test's folder can be written");
-    let setting = scope.setting(overlay).with("BREAKWATER_KAFKA_PROPERTIES", &file.display().to_string());
-    let stages = Deployment::of(scope, setting, Shape { ingest: 1, work: 2, sink: 1 }).await;
-    let case = Case::of("stall", &["shop"], &stages).await;
-    // both judges have partitions, and a member that is not heard of is missed only after 45 s
-    for work in &stages.works {
-        until_eq(SOON, "two partitions each", 2.0, async || {
-            work.metric("breakwater_work_partitions_assigned", &[]).await
-        })
-        .await;
-    }
-    case.post(&kin("Before", &case.namespace("shop"), 40)).await;
-    case.counted("shop", 1, 40).await;
-    case.settled().await;
-    stages.works[0].process.stop();
-    case.post(&kin("Crash", &case.namespace("shop"), 40)).await;
-    let posted = Instant::now();
-    let partly = until_ok(SOON, "a storm of the partitions that are read", async || {
-        let seen = case.kube.list(&case.namespace("shop")).await;
-        seen.into_iter().find(|object| object["spec"]["signalName"] == "Crash").ok_or("none yet")
-    })
-    .await;
-    let stalled = posted.elapsed();
-    println!("with a stopped worker: an object after {stalled:?}");
-    assert!(is_storm(&partly));
-    assert!(stalled > 3 * SECOND && stalled < 30 * SECOND, "hold_max is 3 s, hold 1 s: {stalled:?}");
-    stages.works[0].process.cont();
 }

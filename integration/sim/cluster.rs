@@ -1,6 +1,9 @@
 //! An API server of values, and the sink's desk in front of it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use breakwater::{
     alert::{Closed, EventTime, Position, headers::Headers},
@@ -87,6 +90,8 @@ pub struct Sink {
     pub cluster: Cluster,
     began: Instant,
     next: usize,
+    /// What was read and is not settled yet: nothing from there on is committed.
+    unfinished: BTreeSet<usize>,
 }
 
 impl Sink {
@@ -94,7 +99,7 @@ impl Sink {
         let mut desk = Desk::new(rules);
         desk.see(Sight::Begin);
         desk.see(Sight::Whole);
-        Self { desk, cluster: Cluster::default(), began: Instant::now(), next: 0 }
+        Self { desk, cluster: Cluster::default(), began: Instant::now(), next: 0, unfinished: BTreeSet::new() }
     }
 
     fn now(&self, wall: EventTime) -> Now {
@@ -104,10 +109,13 @@ impl Sink {
     /// Reads what is new, and writes until nothing is due. What is over is to be told to the log.
     pub fn turn(&mut self, topic: &[Remediation], wall: EventTime) -> Vec<Closed> {
         let mut over = Vec::new();
+        let let_go = self.desk.let_go(wall);
+        self.note(let_go, wall, &mut over);
         for (offset, remediation) in (0..).zip(topic).skip(self.next) {
             let position = Position { partition: 0, offset };
             let value = serde_json::to_vec(remediation).unwrap().into();
             let record = Record { position, at: wall, key: None, value, headers: Headers::default() };
+            self.unfinished.insert(usize::try_from(offset).unwrap());
             let reply = self.desk.take(record, 1);
             self.note(reply, wall, &mut over);
         }
@@ -132,6 +140,9 @@ impl Sink {
 
     fn note(&mut self, reply: Reply, wall: EventTime, over: &mut Vec<Closed>) {
         assert!(reply.dead.is_empty(), "nothing is set aside here: {:?}", reply.dead);
+        for held in &reply.settled {
+            self.unfinished.remove(&usize::try_from(held.record.position.offset).unwrap());
+        }
         self.tell(&reply.tell, wall, over);
     }
 
@@ -161,6 +172,7 @@ impl Sink {
             self.desk.see(Sight::Stands(Box::new(kept.object.clone())));
         }
         self.desk.see(Sight::Whole);
-        self.next = from.min(self.next);
+        let low = std::mem::take(&mut self.unfinished).first().copied().unwrap_or(self.next);
+        self.next = from.min(low);
     }
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod contract;
 mod dedup;
 mod local;
+mod losses;
 mod memory;
 mod rigged;
 mod rooms;

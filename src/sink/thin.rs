@@ -16,9 +16,7 @@ pub fn take_out(draft: &mut Draft, elsewhere: &[(Member, ObjectId)], live: &Live
     };
     let listed = |resource: &Resource| format!("{}/{}/{}", resource.kind, resource.namespace, resource.name);
     spec.storm_alert_count = Some(storm.alert_count);
-    let gone: Vec<String> =
-        elsewhere.iter().filter_map(|(_, id)| live.object(id)).map(|object| listed(&object.resource)).collect();
-    spec.affected_resources.retain(|resource| !gone.contains(resource));
+    spec.affected_resources = storm.affected_resources.iter().map(listed).collect();
     spec.deduplication.occurrence_count = draft.progress.count;
     if let Some(aggregation) = &mut spec.storm_aggregation {
         aggregation.alert_count = storm.alert_count;

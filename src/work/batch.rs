@@ -16,7 +16,7 @@ use crate::{
         kin::{Kinship, kinship},
         outcome::Outcome,
         severity,
-        storm::{Kin, Standing, Told},
+        storm::{Group, Kin, Standing, Told},
     },
     kafka::Record,
     memory::{Memory, MemoryError, amend},
@@ -76,7 +76,7 @@ pub async fn apply<M: Memory>(
     let items = read(bench, records, &mut applied);
     let mut remembered = observe(bench, &items, mark, unfinished).await?;
     crash::point("work-observed");
-    place(bench, &items, &remembered, mark).await?;
+    let groups = place(bench, &items, &remembered, mark).await?;
     crash::point("work-placed");
     for item in items {
         let Some(answer) = remembered.answers.remove(&item.record.position) else {
@@ -94,7 +94,13 @@ pub async fn apply<M: Memory>(
             Answer::Duplicate => Outcome::Duplicate,
             Answer::Resolved => Outcome::Resolved,
             Answer::Closed => Outcome::Closed,
-            Answer::Again => Outcome::Redelivered,
+            Answer::Again => match reopened(&item, &groups) {
+                Some(waiting) => {
+                    applied.waiting.push(waiting);
+                    continue;
+                }
+                None => Outcome::Redelivered,
+            },
         };
         applied.finished.push((item.record.position, outcome));
     }
@@ -224,7 +230,7 @@ async fn place<M: Memory>(
     items: &[Item<'_>],
     remembered: &Remembered,
     mark: EventTime,
-) -> Result<(), MemoryError> {
+) -> Result<BTreeMap<GroupId, Group>, MemoryError> {
     let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
     for item in items.iter().filter(|item| remembered.answers.contains_key(&item.record.position)) {
         let Some(memo) = remembered.memos.get(&item.brief) else {
@@ -254,8 +260,7 @@ async fn place<M: Memory>(
         }
         changed
     })
-    .await?;
-    Ok(())
+    .await
 }
 
 fn place_alert<M>(
@@ -270,6 +275,9 @@ fn place_alert<M>(
     {
         changes.entry(run.group).or_default().claimed.push((run.generation, first(bench, item, alert, run)));
     }
+    if let (Some(Answer::Again), Some(kinship)) = (remembered.answers.get(&item.record.position), item.kinship) {
+        changes.entry(kinship.group).or_default(); // what it says of the record is asked for
+    }
     // One that begins further on is not placed by a record that is read again: whether its draft is out will be said
     // by the record that opened it. The one before the current may have been counted in this very batch.
     let here = Generation { at: item.record.at, position: item.record.position };
@@ -279,6 +287,20 @@ fn place_alert<M>(
         let placed = Kin { closed_at, ..kin(bench, alert, run) };
         changes.entry(run.group).or_default().placed.insert(run.generation, placed);
     }
+}
+
+/// A record that its fingerprint's memo knows for no opener any more, as that was lost and began anew further on, while the
+/// incident that it opened still waits among its kin: nobody else would write its draft.
+fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waiting> {
+    let (Signal::Alert(alert), What::Firing(_)) = (&item.signal, &item.sighting.what) else { return None };
+    let kinship = item.kinship?;
+    let generation = Generation { at: item.record.at, position: item.record.position };
+    let kin = groups.get(&kinship.group)?.unwritten(generation)?.clone();
+    let (count, seen, whole) = (1, generation.at, Some(alert.fingerprint));
+    let (severity, standing, told) = (kin.began.clone(), Standing::Waiting, Told::default());
+    let kin = Kin { whole, count, seen, severity, resolved_at: None, standing, told, ..kin };
+    let (record, group, rule) = (item.record.clone(), kinship.group, kinship.rule);
+    Some(Waiting { record, generation, group, rule, kin, again: true })
 }
 
 /// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.

@@ -215,8 +215,8 @@ impl Group {
             return; // a storm that was opened on the way took it in
         }
         let closed_at = self.kin.get(&generation).and_then(Kin::storm_closed_at);
-        let active = self.storms.iter_mut().rev().find(|storm| storm.takes(generation.at, due, terms));
-        let standing = if let Some(storm) = active {
+        let joins = self.storm_for(generation.at, due, terms);
+        let standing = if let Some(storm) = joins.and_then(|place| self.storms.get_mut(place)) {
             storm.joined = storm.joined.max(generation.at);
             storm.told.changed();
             closed_at.into_iter().for_each(|at| storm.close(at));
@@ -229,6 +229,17 @@ impl Group {
             Standing::Own { published: false, superseded_by: None }
         };
         self.kin.entry(generation).and_modify(|kin| kin.stands(standing));
+    }
+
+    /// The storm that takes in an alert of this time: one that is active then. Who comes late, after others were decided
+    /// without it, also joins the storm whose decision would have counted it.
+    fn storm_for(&self, at: EventTime, due: EventTime, terms: &StormTerms) -> Option<usize> {
+        let counted = |storm: &Storm| {
+            let decided = self.kin.get(&storm.generation).map(|opener| opener.due);
+            at < storm.generation.at && decided.is_some_and(|decided| at >= decided.minus(terms.window))
+        };
+        let active = self.storms.iter().rposition(|storm| storm.takes(at, due, terms));
+        active.or_else(|| self.storms.iter().rposition(|storm| storm.stands(due) && counted(storm)))
     }
 
     /// Kin within `window` before `due` that wait or have a live object of their own, those of storms apart. The window
@@ -310,6 +321,20 @@ impl Group {
             other.fingerprint == kin.fingerprint && matches!(other.standing, Standing::Joined { .. })
         };
         storms.any(|earlier| self.members(earlier.generation).any(joined))
+    }
+
+    /// An incident that waits for its decision, or whose draft is yet to be acknowledged: its own, or that of its storm.
+    #[must_use]
+    pub fn unwritten(&self, generation: Generation) -> Option<&Kin> {
+        let waits = |kin: &&Kin| match kin.standing {
+            Standing::Waiting => true,
+            Standing::Own { published, .. } => !published && kin.closed_at.is_none(),
+            Standing::Joined { storm, .. } => {
+                self.storm(storm).is_some_and(|storm| !storm.published && storm.closed_at.is_none())
+            }
+            Standing::Assumed => false,
+        };
+        self.kin.get(&generation).filter(waits)
     }
 
     /// The draft of an incident is acknowledged: of a storm, or of one of the kin.
@@ -444,10 +469,15 @@ impl Storm {
         self.closed_at = Some(self.closed_at.map_or(at, |known| known.min(at)));
     }
 
+    /// Whether its object had not ended by then.
+    fn stands(&self, due: EventTime) -> bool {
+        self.closed_at.is_none_or(|closed| closed > due)
+    }
+
     /// Whether an alert of this event time joins, decided at `due`: neither `quiet` nor `max_duration` is over, and its
     /// object had not ended by then.
     fn takes(&self, at: EventTime, due: EventTime, terms: &StormTerms) -> bool {
-        self.closed_at.is_none_or(|closed| closed > due)
+        self.stands(due)
             && at >= self.generation.at
             && at <= self.joined.plus(terms.quiet)
             && at <= self.generation.at.plus(terms.max_duration)

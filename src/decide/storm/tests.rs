@@ -119,6 +119,33 @@ fn f19_a_storm_ends_after_its_longest() {
     assert_eq!(group.storms.len(), 1);
 }
 
+/// Kin that come after the others were decided without them, as their partition was left out.
+fn check_late(script: &str, late: &str, expected: &str) {
+    let mut group = run(script, 2, false);
+    for (offset, word) in (100..).zip(late.split_whitespace()) {
+        let (letter, at) = word.split_once('@').unwrap();
+        let began = generation(at.parse().unwrap(), offset);
+        group.claim(began, kin(letter.chars().next().unwrap(), began.at, 2));
+    }
+    group.decide(EventTime(i64::MAX), &TERMS);
+    assert_eq!(shape(&group), expected, "{script}, then {late}");
+}
+
+#[test]
+fn k14_whoever_comes_late_joins_the_storm_that_would_have_counted_it() {
+    check_late("c@70 d@70 e@71", "a@69 b@70 f@75", "(a c d b e f)");
+    check_late("d@70 e@70 f@70", "a@11", "(d e f) a");
+    check_late("d@70 e@70 f@70", "a@12 b@12 c@12 g@71", "(a b c d e f g)");
+    check_late("a@0 b@0 c@0 d@70 e@70 f@70", "g@30", "(a b c g) (d e f)");
+    check_late("a@0 b@0 c@0 d@70 e@70 f@70", "h@65", "(a b c) (h d e f)");
+}
+
+#[test]
+fn k14_whoever_comes_late_and_finds_no_storm_is_decided_with_those_before() {
+    check_late("a@70 b@71", "c@69", "(c a b) a* b*");
+    check_late("a@70 b@71", "c@5", "c a b");
+}
+
 #[test]
 fn placing_again_changes_nothing() {
     let mut group = run("a@0 b@0 c@0 d@100", 2, false);

@@ -15,17 +15,14 @@
 -- A key holds the version, 8 bytes, then the value.
 -- Promise: asked again, it answers 1 again and leaves the same state.
 -- Because: a change that was made is recognised by its own version, which is a hash of its value.
+-- Redis undoes nothing of a script that is refused half-way, as by an ACL. So the index knows of what is to be told before
+-- the value says so, and forgets it after: asked again it is made whole, and a group too many in it is found told.
 local index, span, guarded, answers, longest = KEYS[1], tonumber(ARGV[1]), ARGV[2] == '1', {}, 0
 local bucket = math.floor(redis.call('TIME')[1] / span)
 
 local function note_due(due)
-  local head = string.sub(due, 1, 1)
-  if head == '-' then
-    redis.call('ZREM', index, string.sub(due, 2))
-  elseif head ~= '' then
-    local colon = string.find(due, ':', 1, true)
-    redis.call('ZADD', index, string.sub(due, 1, colon - 1), string.sub(due, colon + 1))
-  end
+  local colon = string.find(due, ':', 1, true)
+  redis.call('ZADD', index, string.sub(due, 1, colon - 1), string.sub(due, colon + 1))
 end
 
 local function holds(key, field)
@@ -47,16 +44,16 @@ for i = 2, #KEYS do
   local field, seen, becomes, value = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local keep, due = ARGV[at + 5], ARGV[at + 6]
   local known = holds(KEYS[i], field)
+  local told = string.sub(due, 1, 1) == '-'
   if known == seen or known == becomes then
+    if due ~= '' and not told then note_due(due) end
     if field == '' then
       redis.call('SET', KEYS[i], becomes .. value, 'PX', keep)
     else
       keep_field(KEYS[i], field, becomes .. value)
     end
-    if due ~= '' then
-      note_due(due)
-      longest = math.max(longest, tonumber(keep))
-    end
+    if told then redis.call('ZREM', index, string.sub(due, 2)) end
+    if due ~= '' then longest = math.max(longest, tonumber(keep)) end
     answers[i - 1] = 1
   elseif guarded and i == 2 then
     return {}
@@ -64,5 +61,5 @@ for i = 2, #KEYS do
     answers[i - 1] = 0
   end
 end
-if longest > redis.call('PTTL', index) then redis.call('PEXPIRE', index, longest) end
+if longest > 0 and longest > redis.call('PTTL', index) then redis.call('PEXPIRE', index, longest) end
 return answers

@@ -4,6 +4,7 @@
 //! **Invariant:** a record leaves exactly once, and only when everything that it causes has its final answer.
 
 mod ask;
+mod dormant;
 mod elsewhere;
 #[cfg(test)]
 mod endings;
@@ -29,6 +30,7 @@ use crate::{
     remediation::{Draft, GroupId, Incident, Progress, Remediation, fit},
 };
 
+use dormant::Dormant;
 pub use nouns::{Call, Dead, Found, Job, Next, Reply, Rules};
 
 /// Bytes of records held at once.
@@ -48,6 +50,7 @@ pub struct Desk {
     rules: Rules,
     live: Live,
     lanes: Lanes,
+    dormant: Dormant,
     outage: Outage,
     /// Records in hand.
     open: HashMap<(u64, Position), Open>,
@@ -65,7 +68,8 @@ impl Desk {
     pub fn new(rules: Rules) -> Self {
         let (live, outage) = (Live::new(rules.life), Outage::new(rules.backoff.ceiling));
         let (open, refused, refused_order) = (HashMap::new(), HashSet::new(), VecDeque::new());
-        Self { rules, live, lanes: Lanes::default(), outage, open, bytes: 0, whole: false, refused, refused_order }
+        let (lanes, dormant) = (Lanes::default(), Dormant::default());
+        Self { rules, live, lanes, dormant, outage, open, bytes: 0, whole: false, refused, refused_order }
     }
 
     /// Puts other rules in force, for what is taken and folded from now on.
@@ -128,6 +132,7 @@ impl Desk {
         for id in self.lanes.release(partition) {
             self.idle(&id);
         }
+        self.dormant.release(partition);
         self.open.retain(|(_, position), _| position.partition != partition);
         self.bytes = self.open.values().map(|open| open.bytes).sum();
     }
@@ -203,22 +208,19 @@ impl Desk {
         let dissolved =
             !elsewhere.is_empty() && draft.progress.storm.as_ref().is_some_and(|storm| storm.members.is_empty());
         let elsewhere = self.live_ones(elsewhere);
-        if dissolved && elsewhere.is_empty() {
-            let held = Held { outcome: Outcome::Closed, ..held };
-            return Reply { settled: self.settle(vec![held]), ..Reply::default() };
+        if dissolved {
+            return self.sleep(&draft.incident, &elsewhere, held);
         }
-        self.share(&held, elsewhere.len() + usize::from(!dissolved));
-        self.count_elsewhere(&elsewhere, &draft.incident, &Held { shared: !dissolved, ..held.clone() });
-        if !dissolved {
-            let id = self.place(&draft.incident);
-            self.expect(&draft, id.clone());
-            let mut work = Work::new(id, &draft.incident, Step::Apply, held.record.at);
-            work.lane = Lane::Create(priority_rank(&draft.progress.priority).0);
-            work.figure(Figures { incident: draft.incident.clone(), progress: draft.progress.clone() });
-            work.step = Step::Create(Box::new(draft));
-            work.held.push(held);
-            self.lanes.push(work);
-        }
+        self.share(&held, elsewhere.len() + 1);
+        self.count_elsewhere(&elsewhere, &draft.incident, &Held { shared: true, ..held.clone() });
+        let id = self.place(&draft.incident);
+        self.expect(&draft, id.clone());
+        let mut work = Work::new(id, &draft.incident, Step::Apply, held.record.at);
+        work.lane = Lane::Create(priority_rank(&draft.progress.priority).0);
+        work.figure(Figures { incident: draft.incident.clone(), progress: draft.progress.clone() });
+        work.step = Step::Create(Box::new(draft));
+        work.held.push(held);
+        self.lanes.push(work);
         Reply::default()
     }
 
@@ -255,7 +257,7 @@ impl Desk {
             held.outcome = Outcome::Closed;
             return Reply { settled: self.settle(vec![held]), ..Reply::default() };
         }
-        if let Some(reply) = self.dissolved(remediation, &held) {
+        if let Some(reply) = self.rouse(remediation, &held).or_else(|| self.dissolved(remediation, &held)) {
             return reply;
         }
         let mut work = Work::new(self.place(incident), incident, Step::Read, held.record.at);

@@ -97,7 +97,7 @@ impl<O: Objects> Sink<O> {
             let now = now();
             let may_ask = state.may_ask(calls.len(), now.instant);
             let may_read = state.whole && state.desk.has_room() && !inputs.is_empty();
-            let wake = state.desk.lanes().next_wake().filter(|wake| *wake > now.instant);
+            let wake = state.next_wake(now);
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -129,7 +129,7 @@ impl<O: Objects> Sink<O> {
                 Step::Read(record, epoch) => state.read(record, epoch),
                 Step::Heard(heard) => state.heard(*heard)?,
                 Step::Told(told) => state.told(told),
-                Step::Rested => {}
+                Step::Rested => state.rested(),
                 Step::Changed(both) => state.change(*both),
             }
             tellings.extend(state.tellings().map(|telling| self.teller.tell(telling, now.wall)));

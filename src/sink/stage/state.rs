@@ -1,6 +1,6 @@
 //! What the stage knows between two steps: whose partitions are ours, what is in hand, what is missing.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use crate::{
         desk::{Call, Desk, Found, Job, Next, Reply, Rules},
         lanes::Held,
         live::{Ended, Sight},
+        outage::Now,
         pace::Pace,
         tell::Telling,
         width::Width,
@@ -101,6 +102,18 @@ impl State {
 
     pub(super) fn may_ask(&self, under_way: usize, now: Instant) -> bool {
         self.whole && under_way < self.desk.width(self.width.calls()) && self.desk.lanes().is_ready(now)
+    }
+
+    /// When something is due by itself.
+    pub(super) fn next_wake(&self, now: Now) -> Option<Instant> {
+        let lanes = self.desk.lanes().next_wake().filter(|wake| *wake > now.instant);
+        let left = self.desk.next_let_go().map(|at| at.0.saturating_sub(now.wall.0).max(1).unsigned_abs());
+        lanes.into_iter().chain(left.map(|left| now.instant + Duration::from_millis(left))).min()
+    }
+
+    pub(super) fn rested(&mut self) {
+        let reply = self.desk.let_go(now().wall);
+        self.reply(reply);
     }
 
     /// A partition becomes ours, under an epoch of its own.
