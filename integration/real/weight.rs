@@ -4,20 +4,26 @@ use crate::harness::Scope;
 use crate::harness::alerts::{alert, webhook};
 use crate::harness::case::{Case, PROMETHEUS, SOON, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
-use crate::harness::servers::OwnRedis;
+use crate::harness::servers::{ApiPlan, OwnApi, OwnRedis};
 use crate::harness::wait::until;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
-/// Stages on a Redis of their own.
-async fn stages(scenario: &str) -> (Case, Deployment, OwnRedis) {
-    let redis = OwnRedis::start(&[]).await;
+/// Servers that only these stages use: of objects that others end on a shared API server memory keeps something, too.
+struct Own {
+    redis: OwnRedis,
+    _api: OwnApi,
+}
+
+async fn stages(scenario: &str) -> (Case, Deployment, Own) {
+    let plan = ApiPlan::default();
+    let (redis, api) = tokio::join!(OwnRedis::start(&[]), OwnApi::start(&plan));
     let scope = Scope::new(scenario);
     let mut setting = scope.setting(unlimited());
-    setting.redis.clone_from(&redis.url);
+    (setting.redis, setting.kubeconfig) = (redis.url.clone(), api.kubeconfig.clone());
     let stages = Deployment::of(scope, setting, Shape::ONE).await;
     let case = Case::of(scenario, &["shop"], &stages).await;
-    (case, stages, redis)
+    (case, stages, Own { redis, _api: api })
 }
 
 /// Kin as they are in a cluster: names of that length.
@@ -52,8 +58,8 @@ async fn weight(eyes: &mut MultiplexedConnection) -> usize {
 
 #[tokio::test]
 async fn j19_a_storm_of_fifteen_is_two_kilobytes_and_each_further_member_a_hundred_bytes() {
-    let (case, _stages, redis) = stages("j19").await;
-    let mut eyes = redis.connection().await;
+    let (case, _stages, own) = stages("j19").await;
+    let mut eyes = own.redis.connection().await;
     let all = pods("KubePodCrashLooping", &case.namespace("shop"), 0..1000);
     case.post(&all[..15]).await;
     case.counted("shop", 1, 15).await;
@@ -71,7 +77,7 @@ async fn j19_a_storm_of_fifteen_is_two_kilobytes_and_each_further_member_a_hundr
 
 #[tokio::test]
 async fn j19_a_hundred_storms_of_fifteen_are_two_hundred_kilobytes() {
-    let (case, _stages, redis) = stages("j19h").await;
+    let (case, _stages, own) = stages("j19h").await;
     let all: Vec<Value> = (0..100)
         .flat_map(|storm| pods(&format!("KubePodCrashLooping{storm}"), &case.namespace("shop"), 0..15))
         .collect();
@@ -80,7 +86,7 @@ async fn j19_a_hundred_storms_of_fifteen_are_two_hundred_kilobytes() {
     }
     case.counted("shop", 100, 15).await;
     case.settled().await;
-    let hundred = weight(&mut redis.connection().await).await;
+    let hundred = weight(&mut own.redis.connection().await).await;
     println!("100 storms of 15: {hundred} bytes");
     assert!(hundred <= 200 << 10, "{hundred}");
 }
