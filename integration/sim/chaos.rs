@@ -195,7 +195,9 @@ fn stands_for(world: &World) -> (BTreeSet<(String, String)>, u64) {
         count += object.status.deduplication.as_ref().map_or(0, |dedup| dedup.occurrence_count);
         match object.storm_status() {
             None => drop(whom.insert((object.resource.namespace.clone(), object.resource.name.clone()))),
-            Some(storm) => whom.extend(storm.affected_resources.iter().map(|it| (it.namespace.clone(), it.name.clone()))),
+            Some(storm) => {
+                whom.extend(storm.affected_resources.iter().map(|it| (it.namespace.clone(), it.name.clone())))
+            }
         }
     }
     (whom, count)
