@@ -2,6 +2,7 @@
 //!
 //! Consumes `alerts`; publishes drafts and updates to `remediations`, and what cannot be read to `dead-letters`.
 
+mod aside;
 pub mod batch;
 pub mod bench;
 mod clock;

@@ -27,7 +27,6 @@ use crate::{
     kafka::{
         Record, carrier,
         consumer::{Offsets, Partition},
-        dead_letter::{DeadLetter, Origin},
         ledger::Ledger,
         producer::Producer,
     },
@@ -45,9 +44,6 @@ const WAITING_BYTES: usize = 16 << 20;
 const VOUCH: Duration = Duration::from_secs(5);
 /// How soon memory is asked again whether somebody else has published a storm that a record of ours belongs to.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// The largest value that a dead letter keeps whole, as a topic takes 4 MiB; and what it keeps of a larger one.
-const LARGEST_WHOLE: usize = 4_000_000;
-const HEAD: usize = 64 << 10;
 /// Traces that one batch's span is linked to; the SDK keeps no more.
 const LINKS: usize = 128;
 
@@ -317,30 +313,6 @@ impl<M: Memory + Clone> Desk<M> {
         Ok(())
     }
 
-    async fn set_aside(&self, applied: &Applied) -> Result<(), Halt> {
-        if applied.unreadable.is_empty() {
-            return Ok(());
-        }
-        let topics = &self.bench.pipeline.topics;
-        let letters = applied.unreadable.iter().map(|(record, error)| {
-            DeadLetter {
-                reason: error.reason.to_owned(),
-                stage: "work".to_owned(),
-                detail: error.text.clone(),
-                origin: Origin::Record { topic: topics.alerts.clone(), position: record.position, at: record.at },
-                attempts: DeadLetter::attempts_before(&record.headers) + 1,
-                at: EventTime(jiff::Timestamp::now().as_millisecond()),
-                key: record.key.clone(),
-                value: record.value.slice(..kept(record.value.len())),
-                headers: record.headers.clone(),
-            }
-            .outgoing()
-        });
-        self.publish(letters.collect(), &topics.dead_letters).await?;
-        self.bench.metrics.dead_lettered(applied.unreadable.len() as u64);
-        Ok(())
-    }
-
     fn let_go(&mut self, offset: i64) {
         if let Some(waiting) = self.waiting.remove(&offset) {
             self.weight -= waiting.record.value.len();
@@ -381,11 +353,6 @@ impl<M: Memory + Clone> Desk<M> {
         self.waiting.clear();
         self.rest.clear();
     }
-}
-
-/// How much of a value a dead letter keeps: all of it, unless with its headers it might fit no record any more.
-fn kept(length: usize) -> usize {
-    if length > LARGEST_WHOLE { HEAD } else { length }
 }
 
 /// A batch serves many alerts, so its span is linked to the trace of each, and the child of none.
