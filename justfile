@@ -21,6 +21,10 @@ chaos *args:
 thrice *args:
     for n in 1 2 3; do integration/test {{args}} || exit 1; done
 
+# What a judgement costs: matrix, CEL and Rego in one run, as shipped and at the worst
+policy-cost:
+    cargo bench --locked --features rego --bench policy
+
 # Formats, lints, checks what is generated
 lint:
     cargo fmt --check

@@ -73,29 +73,62 @@ async fn l12_members_of_storms_unreadable_records_and_strangers_have_their_story
     assert_eq!(stages.ingest.run(&["explain", "nonsense"]).await.status.code(), Some(64));
 }
 
+/// Another priority, environment, severity and group, each for another alert.
+fn edited() -> Value {
+    json!({
+        "priority": { "matrix": { "critical": { "production": null, "staging": null, "development": null, "*": "P3" } } },
+        "environment": { "patterns": [{ "namespace": "lab-*", "environment": "blue" }] },
+        "severity": { "aliases": { "Sev3": "info" } },
+        "storm": { "rules": [{ "name": "kin", "match": "alert.name == 'Kin'", "group_by": ["name"] },
+                             { "name": "same-alert", "group_by": ["name", "namespace"] }] },
+    })
+}
+
+/// A kind of change as it is told, but for its example.
+fn change(alert: &str, namespace: &str, count: u32, changes: &[&str]) -> Value {
+    json!({ "alert": alert, "namespace": namespace, "count": count, "changes": changes, "example": null })
+}
+
 #[tokio::test]
 async fn l11_two_pipelines_are_told_apart_over_the_real_topic() {
-    let (case, stages) = Case::own("l11p", &["shop"], unlimited(), Shape { ingest: 1, work: 0, sink: 0 }).await;
+    let shape = Shape { ingest: 1, work: 0, sink: 0 };
+    let (case, stages) = Case::own("l11p", &["shop", "lab"], unlimited(), shape).await;
+    let (shop, lab) = (case.namespace("shop"), case.namespace("lab"));
     let critical = at_severity(&case.alert("Bad", "shop", "p"), "critical");
-    case.post(&[critical.clone(), case.alert("Fair", "shop", "p")]).await;
-    case.post(&[critical]).await;
-    let mut edited = crate::harness::pipeline::of(&stages.scope, unlimited());
-    edited["priority"] =
-        json!({ "matrix": { "critical": { "*": "P3" }, "warning": { "*": "P2" }, "info": { "*": "P3" } } });
+    let elsewhere = at_severity(&case.alert("Elsewhere", "lab", "p"), "info");
+    let odd = at_severity(&case.alert("Odd", "shop", "p"), "Sev3");
+    case.post(&[critical.clone(), case.alert("Fair", "shop", "p"), case.alert("Kin", "shop", "p")]).await;
+    case.post(&[critical, elsewhere, odd]).await;
     let file = case.scope.path("edited.yaml");
-    std::fs::write(&file, edited.to_string()).expect("the test's folder can be written");
-    let (old, new) = (stages.ingest.pipeline.display().to_string(), file.display().to_string());
-    let told = stages.ingest.succeed(&["policy", "diff", &old, &new, "--from", "-1h", "--output", "json"]).await;
+    let diff = async |overlay: Value, form: &[&str]| {
+        let mut edited = crate::harness::pipeline::of(&stages.scope, unlimited());
+        crate::harness::pipeline::merge(&mut edited, overlay);
+        std::fs::write(&file, edited.to_string()).expect("the test's folder can be written");
+        let (old, new) = (stages.ingest.pipeline.display().to_string(), file.display().to_string());
+        let asked = [&["policy", "diff", old.as_str(), new.as_str(), "--from", "-1h"], form].concat();
+        stages.ingest.succeed(&asked).await
+    };
+    let told = diff(edited(), &["--output", "json"]).await;
     let report: Value = serde_json::from_str(&told).expect("one JSON document");
-    assert_eq!(
-        (&report["alerts"], &report["differ"], &report["fields"]),
-        (&json!(3), &json!(2), &json!({ "priority": 2 }))
-    );
-    let change = &report["changes"][0];
-    assert_eq!(
-        (&change["alert"], &change["count"], &change["changes"]),
-        (&json!("Bad"), &json!(2), &json!(["priority: P1 → P3"]))
-    );
-    let same = stages.ingest.succeed(&["policy", "diff", &old, &old, "--from", "-1h"]).await;
-    assert!(same.starts_with("alerts: 3\ndiffer: 0\n"), "{same}");
+    let fields = json!({ "priority": 3, "environment": 1, "severity": 1, "group": 1 });
+    assert_eq!((&report["alerts"], &report["differ"], &report["fields"]), (&json!(6), &json!(5), &fields));
+    let mut changes = report["changes"].as_array().cloned().unwrap_or_default();
+    for change in &mut changes {
+        let example = change["example"].take();
+        assert!(example.as_str().is_some_and(|at| at.starts_with(&format!("{}/", case.alerts))), "{example}");
+    }
+    let group = format!("group: same-alert (Kin in {shop}) → kin (Kin)");
+    let expected = [
+        change("Bad", &shop, 2, &["priority: P1 → P3"]),
+        change("Elsewhere", &lab, 1, &["environment: unknown → blue"]),
+        change("Kin", &shop, 1, &[&group]),
+        change("Odd", &shop, 1, &["severity: Sev3 → info", "priority: P2 → P3"]),
+    ];
+    assert_eq!(changes, expected);
+
+    let told = diff(json!({ "identity": { "fields": ["name", "namespace", "kind"] } }), &[]).await;
+    assert!(told.starts_with("alerts: 6\ndiffer: 6\n  fingerprint: 6\n\n2 × Bad in "), "{told}");
+    assert!(told.contains(&format!("\n1 × Fair in {shop}: fingerprint\n  such as {}/", case.alerts)), "{told}");
+    let same = diff(json!({}), &[]).await;
+    assert_eq!(same, "alerts: 6\ndiffer: 0\n");
 }

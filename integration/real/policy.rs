@@ -5,11 +5,11 @@ use crate::harness::audit;
 use crate::harness::case::{Case, SOON, at_once, count};
 use crate::harness::deployment::{Deployment, Shape};
 use crate::harness::servers::{ApiPlan, OwnApi};
-use crate::harness::wait::{until_eq, until_ok};
+use crate::harness::wait::{until_eq, until_ok, until_passed};
 use crate::harness::{Scope, pipeline, repository};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How soon a changed label or file must show.
 const CHANGE: Duration = Duration::from_secs(5);
@@ -60,8 +60,16 @@ async fn g03_a_changed_label_holds_for_the_next_incident_and_leaves_objects_alon
     seen_by_work(&case, "shop", "staging").await;
     case.post(&[case.alert("Before", "shop", "p")]).await;
     assert_eq!(environment(&case.object_of("shop", "Before").await), "staging");
-    label(&case, "shop", "blue").await;
-    seen_by_work(&case, "shop", "blue").await;
+    // whoever shares the machine may hold a watch up, but not thrice in a row
+    let mut within_a_second = Vec::new();
+    for value in ["blue", "green", "red"] {
+        label(&case, "shop", value).await;
+        until_passed(Duration::from_secs(1), Instant::now()).await;
+        case.post(&[case.alert(value, "shop", "p")]).await;
+        within_a_second.push(environment(&case.object_of("shop", value).await) == value);
+    }
+    assert!(within_a_second.contains(&true), "{within_a_second:?}");
+    seen_by_work(&case, "shop", "red").await;
     case.post(&[case.alert("Before", "shop", "p")]).await;
     case.settled().await;
     let kept = case.object_of("shop", "Before").await;

@@ -5,12 +5,14 @@
 #![allow(unreachable_pub, reason = "a test's crate exports nothing: here `pub` says what the other modules may use")]
 
 mod chaos;
+mod check;
 mod cluster;
 mod contract;
 mod dedup;
 mod local;
 mod losses;
 mod memory;
+mod policy;
 mod rigged;
 mod rooms;
 mod script;

@@ -58,6 +58,8 @@ pub struct Died;
 #[derive(Debug)]
 pub struct World {
     pub bench: Bench<Rigged>,
+    /// What is counted.
+    pub registry: Registry,
     pub now: EventTime,
     pub partitions: Vec<Partition>,
     /// The topic `remediations`, in order.
@@ -75,18 +77,24 @@ pub struct World {
 impl World {
     /// A deployment of this pipeline, where nothing has happened yet.
     pub fn new(pipeline: &str) -> Self {
-        let pipeline = Pipeline::parse("sim.yaml", pipeline).unwrap_or_else(|faults| panic!("{faults:?}"));
+        Self::of(Pipeline::parse("sim.yaml", pipeline).unwrap_or_else(|faults| panic!("{faults:?}")))
+    }
+
+    /// The same with a pipeline that was read with the file that it names.
+    pub fn of(pipeline: Pipeline) -> Self {
+        let mut registry = Registry::new();
         let sink = Sink::new(Rules::of(&pipeline, FALLBACK));
         let bench = Bench {
             memory: Rigged::default(),
             pipeline: Arc::new(pipeline),
             namespaces: Namespaces::default(),
             fallback_namespace: FALLBACK.to_owned(),
-            metrics: WorkMetrics::register(&mut Registry::new()),
+            metrics: WorkMetrics::register(&mut registry),
         };
         let partition = Partition { log: Vec::new(), committed: 0, mark: EventTime(i64::MIN) };
         Self {
             bench,
+            registry,
             now: EventTime(0),
             partitions: vec![partition; usize::try_from(PARTITIONS).unwrap()],
             topic: Vec::new(),

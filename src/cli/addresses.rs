@@ -6,18 +6,16 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt,
-    fs::File,
-    io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::Failure;
+use super::{Failure, files};
 use crate::{
     kafka::settings::{Settings, parse_properties},
     memory::redis::link,
-    pipeline::{Fault, MAX_TEXT, Pipeline, Setting, priority::Attached, written},
+    pipeline::{Pipeline, written},
 };
 
 /// Where Kafka is.
@@ -167,8 +165,8 @@ pub(crate) struct Cluster {
 /// How a process runs, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Running {
-    /// The file that the pipeline came from, to see it change.
-    pub pipeline: PathBuf,
+    /// What the pipeline was read from, to see it change; none where nobody follows it.
+    pub found: Option<files::Found>,
     /// Address for health, readiness and metrics.
     pub admin_listen: SocketAddr,
     /// Form of the log lines.
@@ -212,7 +210,7 @@ fn check_broker(broker: &str) -> Result<(), Failure> {
 
 fn properties(file: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let name = file.display();
-    let text = read(file).map_err(|why| asked(format!("BREAKWATER_KAFKA_PROPERTIES: {name} {why}")))?;
+    let text = files::read(file).map_err(|why| asked(format!("BREAKWATER_KAFKA_PROPERTIES: {name} {why}")))?;
     parse_properties(&text).map_err(|error| asked(format!("BREAKWATER_KAFKA_PROPERTIES: {name}: {error}")))
 }
 
@@ -277,19 +275,21 @@ impl Process {
             asked(format!("BREAKWATER_GRACE: {:?} is no span of time; write it with its unit, like 25s", self.grace))
         })?;
         let admin_listen = listen("BREAKWATER_ADMIN_LISTEN", &self.admin_listen)?;
-        Ok(Running { pipeline: self.pipeline.pipeline.clone(), admin_listen, log_format: self.log_format, grace })
+        Ok(Running { found: None, admin_listen, log_format: self.log_format, grace })
     }
 
-    /// The same, and the pipeline.
+    /// The same, and the pipeline, whose file is followed from what it holds now.
     pub(crate) fn all(&self) -> Result<(Running, Pipeline), Failure> {
-        Ok((self.check()?, self.pipeline.read()?))
+        let (process, found) = (self.check()?, files::Found::at(&self.pipeline.pipeline));
+        let (pipeline, _) = found.check().map_err(|faults| files::told(&faults))?;
+        Ok((Running { found: Some(found), ..process }, pipeline))
     }
 }
 
 impl PipelineFile {
     /// The pipeline, or all that is wrong with it.
     pub(crate) fn read(&self) -> Result<Pipeline, Failure> {
-        pipeline(&self.pipeline).map(|(pipeline, _)| pipeline).map_err(|faults| told(&faults))
+        files::pipeline(&self.pipeline).map(|(pipeline, _)| pipeline).map_err(|faults| files::told(&faults))
     }
 
     /// As `read`; where the default file is not there, the shipped pipeline, which is built in.
@@ -299,53 +299,6 @@ impl PipelineFile {
         }
         self.read()
     }
-}
-
-/// A pipeline with the file that it names, and its settings; or all that is wrong with either.
-pub(crate) fn pipeline(file: &Path) -> Result<(Pipeline, Vec<Setting>), Vec<Fault>> {
-    let (name, text) = pipeline_text(file).map_err(|fault| vec![fault])?;
-    Pipeline::parse_with(&name, &text, attached(file, &text).as_ref())
-}
-
-/// The file that a pipeline's text names, read from beside it.
-pub(crate) fn attached(file: &Path, text: &str) -> Option<Attached> {
-    let beside = file.parent().unwrap_or(Path::new("")).join(Pipeline::names_file(text)?);
-    Some(Attached { name: beside.display().to_string(), text: read(&beside) })
-}
-
-/// A pipeline's text and how faults call it. What cannot be read is a fault at its beginning.
-pub(crate) fn pipeline_text(file: &Path) -> Result<(String, String), Fault> {
-    let name = file.display().to_string();
-    match read(file) {
-        Ok(text) => Ok((name, text)),
-        Err(why) => {
-            let hint = "name a pipeline, such as pipelines/alerts.yaml".to_owned();
-            Err(Fault { file: name, line: 1, column: 1, text: format!("the file {why}"), hint })
-        }
-    }
-}
-
-/// The text of a file of at most the size of a pipeline; else why not, as the rest of a sentence about it.
-fn read(file: &Path) -> Result<String, String> {
-    let told = |error: std::io::Error| match error.kind() == std::io::ErrorKind::NotFound {
-        true => "is not there".to_owned(),
-        false => format!("cannot be read: {error}"),
-    };
-    if file.is_dir() {
-        return Err("is a folder".to_owned());
-    }
-    let mut bytes = Vec::new();
-    File::open(file).and_then(|file| file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes)).map_err(told)?;
-    if bytes.len() > MAX_TEXT {
-        return Err(format!("is larger than {MAX_TEXT} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
-}
-
-/// All faults, a line each.
-pub(crate) fn told(faults: &[Fault]) -> Failure {
-    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    asked(lines.join("\n"))
 }
 
 /// Policy has one place, the pipeline. A setting of it among the variables would be ignored, so it is refused instead.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, moment, replay::Progress, say, stages};
+use super::{Failure, Output, addresses, files, moment, replay::Progress, say, stages};
 use crate::{
     alert::{Brief, EventTime, Fingerprint, Position, record},
     kafka::{
@@ -94,10 +94,7 @@ impl Explain {
     pub(crate) async fn start(self) -> Result<(), Failure> {
         let now = moment::now();
         let range = (moment::parse("--from", &self.from, now)?, moment::parse("--to", &self.to, now)?);
-        let (file, text) =
-            addresses::pipeline_text(&self.pipeline.pipeline).map_err(|fault| Failure::Asked(fault.to_string()))?;
-        let (pipeline, written) =
-            Pipeline::parse_with_settings(&file, &text).map_err(|faults| addresses::told(&faults))?;
+        let (pipeline, written) = files::pipeline(&self.pipeline.pipeline).map_err(|faults| files::told(&faults))?;
         let target = Target::parse(&self.target, &pipeline.topics.alerts)?;
         let (settings, cluster) = (self.kafka.check()?, self.kubernetes.check()?);
         let client = kube::Client::try_from(stages::config(&cluster).await?)?;

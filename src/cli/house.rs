@@ -122,7 +122,7 @@ impl House {
     pub(crate) fn reload(&mut self, running: &Arc<Pipeline>) -> anyhow::Result<()> {
         let asked = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
         let reload = Reload {
-            file: self.process.pipeline.clone(),
+            last: self.process.found.clone().context("a stage follows the file that its pipeline came from")?,
             running: Arc::clone(running),
             takers: std::mem::take(&mut self.takers.0),
             metrics: ProcessMetrics::register(&mut self.registry),

@@ -8,6 +8,7 @@ mod check;
 mod dead_letters;
 mod demo;
 mod explain;
+mod files;
 mod house;
 mod moment;
 mod policy;

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, moment, replay, say, stages};
+use super::{Failure, Output, addresses, files, moment, replay, say, stages};
 use crate::{
     kafka::{
         merge,
@@ -77,8 +77,7 @@ impl Diff {
         }
         let filter = self.filter.as_deref().map(replay::compile).transpose()?;
         let read = |file: &PathBuf| -> Result<Pipeline, Failure> {
-            let (name, text) = addresses::pipeline_text(file).map_err(|fault| Failure::Asked(fault.to_string()))?;
-            Pipeline::parse(&name, &text).map_err(|faults| addresses::told(&faults))
+            files::pipeline(file).map(|(pipeline, _)| pipeline).map_err(|faults| files::told(&faults))
         };
         let (old, new) = (read(&self.old)?, read(&self.new)?);
         let settings = self.kafka.check()?;

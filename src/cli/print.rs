@@ -3,7 +3,7 @@
 use clap::{ArgMatches, parser::ValueSource};
 use kube::CustomResourceExt;
 
-use super::{Failure, Run, addresses};
+use super::{Failure, Run, files};
 use crate::{pipeline::Setting, remediation::crd::RemediationRequest};
 
 /// The CustomResourceDefinition as YAML.
@@ -37,8 +37,8 @@ fn append(command: &mut clap::Command, name: &str, text: &mut String) {
 
 /// What is in force: addresses, then the pipeline; each value with where it comes from.
 pub(crate) fn config(asked: &Run, matches: &ArgMatches) -> Result<String, Failure> {
-    let checked = addresses::pipeline(&asked.process.pipeline.pipeline);
-    let (_, settings) = checked.map_err(|faults| addresses::told(&faults))?;
+    let checked = files::pipeline(&asked.process.pipeline.pipeline);
+    let (_, settings) = checked.map_err(|faults| files::told(&faults))?;
     let where_things_are = addresses(asked, matches);
     let mut lines = vec!["# Where things are".to_owned()];
     lines.extend(where_things_are.iter().map(line));

@@ -3,19 +3,15 @@
 //! The file's content is compared every two seconds and at SIGHUP, so an atomic rename, the swap of a ConfigMap's
 //! symlink and an edit in place are all seen, and so is a change of the Rego file that it names.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use super::addresses;
+use super::files::Found;
 use crate::{
     lifecycle::StageError,
-    pipeline::{Pipeline, priority::Attached},
+    pipeline::{Fault, Pipeline},
     telemetry::metrics::ProcessMetrics,
 };
 
@@ -27,35 +23,13 @@ pub(crate) type Taker = Box<dyn Fn(&Arc<Pipeline>) + Send + Sync>;
 
 /// One file, and who follows it.
 pub(crate) struct Reload {
-    pub file: PathBuf,
+    /// What the process began with: a change before the first look is a change as well.
+    pub last: Found,
     /// In force.
     pub running: Arc<Pipeline>,
     pub takers: Vec<Taker>,
     pub metrics: ProcessMetrics,
     pub asked: Signal,
-}
-
-/// What was found: the pipeline's text and that of the file that it names, or why there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    text: Result<(String, String), String>,
-    attached: Option<Attached>,
-}
-
-impl Seen {
-    fn at(file: &Path) -> Self {
-        let text = addresses::pipeline_text(file).map_err(|fault| fault.to_string());
-        let attached = text.as_ref().ok().and_then(|(_, text)| addresses::attached(file, text));
-        Self { text, attached }
-    }
-
-    fn check(&self) -> Result<Pipeline, String> {
-        let (name, text) = self.text.as_ref().map_err(Clone::clone)?;
-        Pipeline::parse_with(name, text, self.attached.as_ref()).map(|(pipeline, _)| pipeline).map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            lines.join(" | ")
-        })
-    }
 }
 
 impl Reload {
@@ -64,34 +38,43 @@ impl Reload {
     /// # Errors
     /// None: a file that is away may come back.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), StageError> {
-        let mut last = self.seen().await;
         loop {
             let asked = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = self.asked.recv() => true,
                 () = tokio::time::sleep(LOOK) => false,
             };
-            let seen = self.seen().await;
-            if seen.is_some() && (asked || seen != last) {
-                self.take(seen.as_ref());
-                last = seen;
+            // None if reading or checking broke off altogether, which says nothing
+            if let Some((found, checked)) = self.look(asked).await {
+                self.take(checked);
+                self.last = found;
             }
         }
     }
 
-    /// Off the runtime's threads: a file system may hang. None if reading failed altogether, which says nothing.
-    async fn seen(&self) -> Option<Seen> {
-        let file = self.file.clone();
-        tokio::task::spawn_blocking(move || Seen::at(&file)).await.ok()
+    /// What there is to take or to refuse. Off the runtime's threads: a file system may hang, and a check may take long.
+    async fn look(&self, asked: bool) -> Option<(Found, Result<Pipeline, Vec<Fault>>)> {
+        let last = self.last.clone();
+        let look = move || {
+            let found = Found::at(&last.file);
+            (asked || found != last).then(|| {
+                let checked = found.check().map(|(pipeline, _)| pipeline);
+                (found, checked)
+            })
+        };
+        tokio::task::spawn_blocking(look).await.ok().flatten()
     }
 
-    fn take(&mut self, seen: Option<&Seen>) {
-        let checked = seen.map_or_else(|| Err("it cannot be read".to_owned()), Seen::check);
-        let fit = checked.and_then(|next| match self.running.fixed_in(&next) {
+    fn take(&mut self, checked: Result<Pipeline, Vec<Fault>>) {
+        let fit = checked.map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            lines.join(" | ")
+        });
+        let fit = fit.and_then(|next| match self.running.fixed_in(&next) {
             fixed if fixed.is_empty() => Ok(next),
             fixed => Err(format!("only a start takes over {}", fixed.join(" | "))),
         });
-        let file = self.file.display();
+        let file = self.last.file.display();
         match fit {
             Ok(next) => {
                 self.running = Arc::new(next);
@@ -104,5 +87,41 @@ impl Reload {
                 tracing::warn!(%file, why, "the changed pipeline is refused, the last good one stays in force");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tokio::signal::unix::{SignalKind, signal};
+
+    use super::*;
+    use crate::telemetry::metrics::Registry;
+
+    #[tokio::test]
+    async fn g16_a_change_before_the_first_look_is_a_change_and_the_same_again_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.yaml");
+        fs::write(&file, "priority: { fallback: P1 }").unwrap();
+        let last = Found::at(&file);
+        fs::write(&file, "priority: { fallback: P0 }").unwrap();
+        let metrics = ProcessMetrics::register(&mut Registry::new());
+        let asked = signal(SignalKind::hangup()).unwrap();
+        let running = Arc::new(last.check().unwrap().0);
+        let mut reload = Reload { last, running, takers: Vec::new(), metrics, asked };
+        let told = |reload: &Reload| reload.running.priority.fallback.as_str();
+
+        let (found, checked) = reload.look(false).await.unwrap();
+        reload.take(checked);
+        reload.last = found;
+        assert_eq!(told(&reload), "P0");
+        assert!(reload.look(false).await.is_none());
+        assert!(reload.look(true).await.is_some(), "at SIGHUP it is taken anew");
+
+        fs::write(&file, "priority: { fallbck: P3 }").unwrap();
+        let (_, checked) = reload.look(false).await.unwrap();
+        reload.take(checked);
+        assert_eq!(told(&reload), "P0", "the last good one stays");
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Failure, addresses, say};
+use super::{Failure, files, say};
 use crate::{
     pipeline::{Fault, Pipeline},
     replay::trial::{self, Coverage, Trial},
@@ -43,10 +43,11 @@ impl Test {
             }
         }
         if !faults.is_empty() {
-            return Err(addresses::told(&faults));
+            return Err(files::told(&faults));
         }
         let (mut missed, mut coverage) = (0, BTreeMap::<String, (Arc<Pipeline>, Coverage)>::new());
         for Loaded { file, trial, about, pipeline } in all {
+            let before = missed;
             let entry = coverage.entry(about).or_insert_with(|| (Arc::clone(&pipeline), Coverage::default()));
             for case in &trial.cases {
                 let ran = trial::run(case, &pipeline, &mut entry.1).await?;
@@ -56,7 +57,7 @@ impl Test {
                     say(format!("{}:{line}:{column}: missed: {name}\n{why}", file.display()))?;
                 }
             }
-            say(format!("{}: {} cases\n", file.display(), trial.cases.len()))?;
+            say(summary(&file, trial.cases.len(), missed - before))?;
         }
         if self.coverage {
             for (about, (pipeline, coverage)) in &coverage {
@@ -64,6 +65,22 @@ impl Test {
             }
         }
         if missed == 0 { Ok(()) } else { Err(anyhow::anyhow!("{missed} missed").into()) }
+    }
+}
+
+fn summary(file: &Path, cases: usize, missed: usize) -> String {
+    let all = if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") };
+    let ends = if missed == 0 { "as expected".to_owned() } else { format!("{missed} missed") };
+    format!("{}: {all}, {ends}\n", file.display())
+}
+
+/// A path that is written relative to a file's folder, as one would type it: `tests/a.yaml` and `../b.yaml` are `b.yaml`.
+fn beside(file: &Path, relative: &Path) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let (above, rest) = (folder.file_name(), relative.strip_prefix(".."));
+    match (above, rest) {
+        (Some(_), Ok(rest)) if !folder.is_symlink() => beside(folder, rest),
+        _ => folder.join(relative),
     }
 }
 
@@ -77,15 +94,13 @@ fn told(about: &str, untouched: &[String]) -> String {
 }
 
 fn load(file: &Path) -> Result<Loaded, Vec<Fault>> {
-    let (name, text) = addresses::pipeline_text(file).map_err(|fault| vec![fault])?;
+    let (name, text) = files::text(file).map_err(|fault| vec![fault])?;
     let trial = Trial::parse(&name, &text)?;
     let (about, pipeline) = match &trial.pipeline {
         None => ("the shipped pipeline".to_owned(), Pipeline::default()),
         Some(relative) => {
-            let path = file.parent().unwrap_or(Path::new(".")).join(relative);
-            let (name, text) = addresses::pipeline_text(&path).map_err(|fault| vec![fault])?;
-            let pipeline = Pipeline::parse(&name, &text)?;
-            (name, pipeline)
+            let path = beside(file, Path::new(relative));
+            (path.display().to_string(), files::pipeline(&path)?.0)
         }
     };
     Ok(Loaded { file: file.to_owned(), trial, about, pipeline: Arc::new(pipeline) })

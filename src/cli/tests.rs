@@ -200,9 +200,29 @@ fn q01_shipped_pipelines_pass_their_shipped_tests_which_touch_every_rule_of_them
             runtime.block_on(run(case, &pipeline, &mut entry.1)).unwrap();
         }
     }
+    let shipped = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines")).unwrap();
+    let shipped = shipped.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".yaml"));
+    assert_eq!(touched.len(), shipped.count(), "each shipped pipeline has a test: {:?}", touched.keys());
     for (about, (pipeline, coverage)) in touched {
         assert_eq!(coverage.untouched(&pipeline), [""; 0], "{about}");
     }
+}
+
+#[cfg(feature = "rego")]
+#[test]
+fn q06_a_pipeline_is_tested_with_the_rego_file_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("p.yaml"), "priority: { rego: { file: p.rego } }").unwrap();
+    fs::write(path("p.rego"), "package breakwater\ndefault priority := \"P3\"").unwrap();
+    let case = |priority: &str| {
+        let expect = format!("expect: [{{ priority: {priority} }}]");
+        format!("pipeline: p.yaml\ncases: [{{ name: x, alerts: [{{ labels: {{ alertname: A }} }}], {expect} }}]")
+    };
+    fs::write(path("met.yaml"), case("P3")).unwrap();
+    fs::write(path("missed.yaml"), case("P0")).unwrap();
+    assert_eq!(code(&["breakwater", "test", "--coverage", &path("met.yaml")]), code_of(0));
+    assert_eq!(code(&["breakwater", "test", &path("missed.yaml")]), code_of(1));
 }
 
 #[test]

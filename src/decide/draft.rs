@@ -32,6 +32,9 @@ use crate::{
 /// Members that an object's compact list holds; the totals count all.
 pub const MEMBERS_LISTED: usize = 20_000;
 
+/// Characters of the reason why the stated fallback was taken, on the object.
+const WHY: usize = 500;
+
 /// What a namespace's labels are, as last seen.
 pub trait NamespaceLabels {
     /// None if the namespace is not known.
@@ -73,6 +76,8 @@ pub struct Opening<'a> {
     pub rule: usize,
     /// The severity of that record, through the tables.
     pub severity: &'a Severity,
+    /// What the policy said of it at that severity, if it was asked already.
+    pub judged: Option<&'a Judged>,
 }
 
 impl Desk<'_> {
@@ -98,7 +103,7 @@ impl Desk<'_> {
     #[must_use]
     pub fn single(&self, opening: &Opening<'_>) -> (Draft, Judged) {
         let Opening { alert, generation, group, severity, .. } = *opening;
-        let judged = self.judge(alert, &severity.name);
+        let judged = self.judged(opening, &severity.name);
         let incident = Incident {
             fingerprint: alert.fingerprint,
             group,
@@ -118,14 +123,14 @@ impl Desk<'_> {
             storm: None,
         };
         let spec = spec(alert, &progress, &judged);
-        (self.draft(opening, incident, spec, progress), judged)
+        (self.draft(opening, incident, (spec, &judged), progress), judged)
     }
 
     /// The draft of a storm, carried by its first waiting member's record: its founders, and nobody who joined later.
     #[must_use]
     pub fn storm(&self, opening: &Opening<'_>, group: &Group, storm: &Storm) -> (Draft, Judged) {
         let alert = opening.alert;
-        let mut judged = self.judge(alert, &storm.decided_severity.name);
+        let mut judged = self.judged(opening, &storm.decided_severity.name);
         judged.priority = judged.priority.min(storm.decided_severity.priority.unwrap_or(judged.priority));
         let founders = group
             .members(storm.generation)
@@ -155,14 +160,20 @@ impl Desk<'_> {
         if let (Some(rule), Some(stands)) = (self.pipeline.storm.rules.get(opening.rule), &progress.storm) {
             say_storm(&mut spec, rule, stands, &progress, pattern(alert, rule));
         }
-        (self.draft(opening, incident, spec, progress), judged)
+        (self.draft(opening, incident, (spec, &judged), progress), judged)
+    }
+
+    /// A policy is asked once for an incident: it may take its time.
+    fn judged(&self, opening: &Opening<'_>, severity: &str) -> Judged {
+        let known = opening.judged.filter(|_| opening.severity.name == severity).cloned();
+        known.unwrap_or_else(|| self.judge(opening.alert, severity))
     }
 
     fn draft(
         &self,
         opening: &Opening<'_>,
         incident: Incident,
-        spec: RemediationRequestSpec,
+        (spec, judged): (RemediationRequestSpec, &Judged),
         progress: Progress,
     ) -> Draft {
         let alert = opening.alert;
@@ -188,6 +199,10 @@ impl Desk<'_> {
         annotations.insert(mark::GROUP.to_owned(), incident.group.to_string());
         annotations.insert(mark::GENERATION.to_owned(), incident.generation.to_string());
         annotations.insert(mark::INCIDENT.to_owned(), incident.name.clone());
+        if let Some(why) = &judged.fell_back {
+            let why = why.chars().take(WHY).collect();
+            annotations.insert(mark::PRIORITY_FALLBACK.to_owned(), why);
+        }
         if let Some(trace) = &alert.traceparent {
             annotations.insert(mark::TRACEPARENT.to_owned(), trace.clone());
         }

@@ -4,7 +4,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     alert::Alert,
-    pipeline::storm::{GroupField, StormPolicy, StormRule},
+    pipeline::{
+        expression::Allowance,
+        storm::{GroupField, StormPolicy, StormRule},
+    },
     remediation::GroupId,
 };
 
@@ -22,8 +25,8 @@ pub struct Kinship {
 /// The group of an alert. A match that fails on it counts as not holding.
 #[must_use]
 pub fn kinship(alert: &Alert, policy: &StormPolicy) -> Kinship {
-    let mut failed = 0;
-    let holds = |rule: &StormRule| match rule.matches.as_ref().map(|expression| expression.holds(alert)) {
+    let (mut failed, allowance) = (0, Allowance::default());
+    let holds = |rule: &StormRule| match rule.matches.as_ref().map(|one| one.holds_within(alert, &allowance)) {
         None => true,
         Some(answer) => answer.unwrap_or_else(|_| {
             failed += 1;

@@ -113,6 +113,9 @@ fn unknown_key(field: &str, key: &str, expected: &[&str]) -> (String, String) {
         let text = format!("{whole} has no place in a pipeline, which holds neither addresses nor secrets");
         return (text, format!("set {place}"));
     }
+    if whole == "cases" {
+        return ("this is no pipeline but a file of tests".to_owned(), "run it: breakwater test FILE".to_owned());
+    }
     let known = expected.join(", ");
     match nearest(key, expected) {
         Some(near) => (format!("{whole} is not known"), format!("write {near}, if that is meant; known here: {known}")),

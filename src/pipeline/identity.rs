@@ -122,9 +122,10 @@ pub(super) fn label(text: &str) -> Option<String> {
 
 /// What to write instead of a field that does not exist.
 pub(super) fn hint(text: &str, known: &[&str]) -> String {
+    let label = text.rsplit('.').next().filter(|label| !label.is_empty()).unwrap_or("team");
     match text {
         "alertname" => "write name: the alert's name, or an event's reason".to_owned(),
-        _ => format!("write one of {}, or labels.{}", known.join(", "), text.rsplit('.').next().unwrap_or("team")),
+        _ => format!("write one of {}, or labels.{}", known.join(", "), label),
     }
 }
 

@@ -29,6 +29,9 @@ pub struct SeverityPolicy {
 const CRITICAL: [&str; 6] =
     ["OOMKilled", "NodeNotReady", "FailedScheduling", "Evicted", "FailedMount", "NetworkNotReady"];
 
+/// Types of events that are alerts; any other is refused before its severity is asked.
+const EVENT_TYPES: [&str; 2] = ["Warning", "Error"];
+
 impl Default for SeverityPolicy {
     fn default() -> Self {
         Self {
@@ -56,7 +59,7 @@ pub(super) struct RawSeverity {
     default: Option<Written<String>>,
     /// An event's reason → severity.
     event_reasons: Option<Entries<Written<String>>>,
-    /// An event's type → severity, where its reason names none.
+    /// An event's type (Warning, Error) → severity, where its reason names none.
     event_types: Option<Entries<Written<String>>>,
 }
 
@@ -69,7 +72,18 @@ pub(super) fn check(raw: &RawSeverity, reading: &mut Reading<'_>) -> SeverityPol
         if aliases.contains_key(meant) {
             let text =
                 format!("severity.aliases: {alias} means {meant}, which is an alias itself; only one step is taken");
-            reading.fault(Some(means.place()), text, format!("write {alias}: {}", aliases[meant]));
+            let hint = match &aliases[meant] {
+                circle if circle == alias || circle == meant => "remove one of the two".to_owned(),
+                last => format!("write {alias}: {last}"),
+            };
+            reading.fault(Some(means.place()), text, hint);
+        }
+    }
+    for (kind, _) in raw.event_types.iter().flat_map(|types| &types.0) {
+        if !EVENT_TYPES.contains(&kind.0.value.as_str()) {
+            let text =
+                format!("severity.event_types.{} is never reached: only events of trouble are alerts", kind.0.value);
+            reading.fault(Some(kind.place()), text, "write Warning or Error, or remove it");
         }
     }
     SeverityPolicy {

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    expression::{Expression, Refused},
+    expression::{
+        Expression, Refused,
+        list::{MOST_RULES, too_much},
+    },
     identity,
     reading::Reading,
     written::{Count, Span, Written, show_span},
@@ -165,7 +168,7 @@ fn rules(
         return shipped.into_iter().map(|rule| StormRule { threshold, window, ..rule }).collect();
     };
     let mut rules: Vec<StormRule> = Vec::new();
-    for (index, raw) in written.iter().enumerate() {
+    for (index, raw) in written.iter().take(MOST_RULES).enumerate() {
         let rule = rule(raw, (threshold, window), reading);
         unreachable((raw, &rule), (&written[..index], &rules), reading);
         rules.push(rule);
@@ -173,11 +176,20 @@ fn rules(
     let last = written.last().and_then(|rule| rule.matches.as_ref());
     if rules.is_empty() {
         reading.fault(None, "storm.rules is empty", "write one rule, or remove the line for the shipped one");
+    } else if let Some((text, hint)) = together(written, &rules) {
+        reading.fault(written.last().map(|rule| rule.name.place()), text, hint);
     } else if let Some(last) = last {
         let text = "storm.rules must end with a rule without match, so that each alert has a group";
         reading.fault(Some(last.place()), text, "add - { name: rest, group_by: [name, namespace] }");
     }
     rules
+}
+
+/// What is too much about all of them: an alert is asked each, until one holds.
+fn together(written: &[RawRule], rules: &[StormRule]) -> Option<(String, String)> {
+    let sources = written.iter().filter_map(|rule| rule.matches.as_ref()).map(|one| one.0.value.as_str());
+    let compiled = rules.iter().filter_map(|rule| rule.matches.as_ref());
+    too_much(("storm.rules", written.len()), sources, compiled, "join rules that group alike, a || b")
 }
 
 fn rule(raw: &RawRule, (threshold, window): (u32, Duration), reading: &mut Reading<'_>) -> StormRule {

@@ -57,6 +57,7 @@ fn q02_what_cannot_be_read_is_named_with_its_place() {
         &["2:2: tabs disallowed within this context (block indentation); indent with spaces"],
     );
     check("dedup:\n  ttl: 1m\n  ttl: 2m\n", &["3:3: dedup.ttl stands here a second time; keep one of the two"]);
+    check("cases: []\n", &["1:1: this is no pipeline but a file of tests; run it: breakwater test FILE"]);
     check("storm: 3\n", &["1:8: storm must be a mapping; see pipelines/alerts.yaml for its form"]);
     check(
         "storm: {}\n---\nstorm: {}\n",
@@ -317,9 +318,9 @@ fn g11_an_unknown_name_or_a_wrong_result_in_a_rule_is_told_at_its_column() {
         ],
         &[
             "3:50: priority.rules[a].when: an alert has no field lables; write alert.labels",
-            "4:25: priority.rules[b].when: there is no variable enviroment; there are environment, severity, and alert with the fields name, namespace, severity, kind, resource, cluster, source, labels, annotations",
-            "5:25: priority.rules[c].when: a match must be true or false; compare it: alert.labels.team == 'platform'",
-            "6:29: priority.rules[d].when: all is not allowed here; there are startsWith, endsWith, contains, matches, size, in, comparisons, && || ! and ?:",
+            "4:25: priority.rules[b].when: there is no variable enviroment; write environment",
+            "5:25: priority.rules[c].when: it must be true or false; compare it: alert.labels.team == 'platform'",
+            "6:29: priority.rules[d].when: all is not allowed here; there are no loops: write alert.name in ['a', 'b'], or 'team' in alert.labels",
             "6:55: priority.rules[d].priority must be a priority, got \"P9\"; write P0, P1, P2 or P3",
         ],
     );

@@ -22,6 +22,8 @@ pub const GROUP: &str = "breakwater.io/group";
 pub const GENERATION: &str = "breakwater.io/generation";
 /// Annotation: the incident's name, which is the object's own but where a stranger had taken that.
 pub const INCIDENT: &str = "breakwater.io/incident";
+/// Annotation: why no rule told the priority, so that it is the pipeline's stated fallback; absent where one did.
+pub const PRIORITY_FALLBACK: &str = "breakwater.io/priority-fallback";
 /// Annotation: W3C trace context of the record that the object was made for.
 pub const TRACEPARENT: &str = "breakwater.io/traceparent";
 /// The field manager of everything that Breakwater writes.

@@ -105,6 +105,7 @@ fn judge(lab: &Lab, one: &Record, filter: Option<&Expression>) -> Option<([Strin
         group: kinship.group,
         rule: kinship.rule,
         severity: &severity,
+        judged: None,
     };
     let spec = bench.desk().single(&opening).0.spec;
     let rule = bench.pipeline.storm.rules.get(kinship.rule).map_or("", |rule| rule.name.as_str());

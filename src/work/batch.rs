@@ -4,7 +4,7 @@
 //! Should we die between any two steps, the same records come again, memory answers alike, and the same incidents
 //! wait under the same names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{bench::Bench, waiting::note_fallback};
 use crate::{
@@ -38,6 +38,8 @@ pub struct Waiting {
     pub kin: Kin,
     /// Whether memory knew the record before.
     pub again: bool,
+    /// What the policy said of it when it was read; none if it was asked in an earlier reading.
+    pub judged: Option<Judged>,
 }
 
 /// What became of a batch.
@@ -76,7 +78,7 @@ pub async fn apply<M: Memory>(
     let items = read(bench, records, &mut applied);
     let mut remembered = observe(bench, &items, mark, unfinished).await?;
     crash::point("work-observed");
-    let groups = place(bench, &items, &remembered, mark).await?;
+    let groups = place(bench, &items, &mut remembered, mark).await?;
     crash::point("work-placed");
     for item in items {
         let Some(answer) = remembered.answers.remove(&item.record.position) else {
@@ -85,7 +87,7 @@ pub async fn apply<M: Memory>(
         };
         let outcome = match answer {
             Answer::Opens { generation, again } => {
-                match opened(bench, &item, (generation, again), &remembered.memos) {
+                match opened(bench, &item, (generation, again), &mut remembered) {
                     Some(waiting) => applied.waiting.push(waiting),
                     None => applied.rest.push(item.record.clone()), // memory changed under us: asked anew
                 }
@@ -157,13 +159,30 @@ fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
     Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name, priority: None }
 }
 
+/// What the policy said in this batch, by record and severity.
+type Judgements = HashMap<(Position, String), Judged>;
+
 /// Asks the policy about an alert at a severity that no record of its incident had before, so once for an incident and
-/// at each rise. The fallback that it may take is that of a draft, which counts it, or of a rise.
-fn judge<M>(bench: &Bench<M>, item: &Item<'_>, severity: &mut Severity) -> Option<Judged> {
+/// at each rise, however often memory makes us begin anew. The fallback that it may take is that of a draft, which
+/// counts it, or of a rise. Tells what it said if it was asked just now.
+fn judge<'a, M>(
+    bench: &Bench<M>,
+    item: &Item<'_>,
+    severity: &mut Severity,
+    judgements: &'a mut Judgements,
+) -> Option<&'a Judged> {
     let Signal::Alert(alert) = &item.signal else { return None };
-    let judged = bench.desk().judge(alert, &severity.name);
-    severity.priority = Some(judged.priority);
-    Some(judged)
+    match judgements.entry((item.record.position, severity.name.clone())) {
+        Entry::Occupied(known) => {
+            severity.priority = Some(known.get().priority);
+            None
+        }
+        Entry::Vacant(unknown) => {
+            let judged = unknown.insert(bench.aside(|| bench.desk().judge(alert, &severity.name)));
+            severity.priority = Some(judged.priority);
+            Some(judged)
+        }
+    }
 }
 
 /// What memory said: an answer for each record that was applied, and the memo of each fingerprint afterwards.
@@ -171,6 +190,7 @@ fn judge<M>(bench: &Bench<M>, item: &Item<'_>, severity: &mut Severity) -> Optio
 struct Remembered {
     answers: HashMap<Position, Answer>,
     memos: HashMap<Brief, Memo>,
+    judgements: Judgements,
 }
 
 /// Asks memory once for all fingerprints of the batch; many records of one cost one operation.
@@ -203,9 +223,9 @@ async fn observe<M: Memory>(
         for item in &by_fingerprint[&fingerprint] {
             let Ok(answer) = memo.apply(&item.sighting, &rules) else { break };
             out.answers.insert(item.sighting.position, answer);
-            let judged = memo.unjudged().and_then(|severity| judge(bench, item, severity));
+            let judged = memo.unjudged().and_then(|severity| judge(bench, item, severity, &mut out.judgements));
             if let Some(judged) = judged.filter(|_| answer == Answer::Duplicate) {
-                note_fallback(bench, &judged);
+                note_fallback(bench, judged);
             }
         }
         out.memos.insert(fingerprint, memo.clone());
@@ -228,12 +248,13 @@ struct Changes {
 async fn place<M: Memory>(
     bench: &Bench<M>,
     items: &[Item<'_>],
-    remembered: &Remembered,
+    remembered: &mut Remembered,
     mark: EventTime,
 ) -> Result<BTreeMap<GroupId, Group>, MemoryError> {
     let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
-    for item in items.iter().filter(|item| remembered.answers.contains_key(&item.record.position)) {
-        let Some(memo) = remembered.memos.get(&item.brief) else {
+    let Remembered { answers, memos, judgements } = remembered;
+    for item in items {
+        let (Some(answer), Some(memo)) = (answers.get(&item.record.position), memos.get(&item.brief)) else {
             continue;
         };
         match &item.signal {
@@ -242,7 +263,7 @@ async fn place<M: Memory>(
                     changes.entry(run.group).or_default().closed.push((item.record.at, closed.clone()));
                 }
             }
-            Signal::Alert(alert) => place_alert(bench, (item, alert), memo, remembered, &mut changes),
+            Signal::Alert(alert) => place_alert(bench, (item, alert), (*answer, memo), judgements, &mut changes),
         }
     }
     let ids: Vec<GroupId> = changes.keys().copied().collect();
@@ -266,16 +287,17 @@ async fn place<M: Memory>(
 fn place_alert<M>(
     bench: &Bench<M>,
     (item, alert): (&Item<'_>, &Alert),
-    memo: &Memo,
-    remembered: &Remembered,
+    (answer, memo): (Answer, &Memo),
+    judgements: &mut Judgements,
     changes: &mut BTreeMap<GroupId, Changes>,
 ) {
-    if let Some(Answer::Opens { generation, .. }) = remembered.answers.get(&item.record.position)
-        && let Some(run) = memo.runs.iter().find(|run| run.generation == *generation && run.count > 0)
+    if let Answer::Opens { generation, .. } = answer
+        && let Some(run) = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)
     {
-        changes.entry(run.group).or_default().claimed.push((run.generation, first(bench, item, alert, run)));
+        let kin = first(bench, item, (alert, run), judgements);
+        changes.entry(run.group).or_default().claimed.push((run.generation, kin));
     }
-    if let (Some(Answer::Again), Some(kinship)) = (remembered.answers.get(&item.record.position), item.kinship) {
+    if let (Answer::Again, Some(kinship)) = (answer, item.kinship) {
         changes.entry(kinship.group).or_default(); // what it says of the record is asked for
     }
     // One that begins further on is not placed by a record that is read again: whether its draft is out will be said
@@ -304,14 +326,14 @@ fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waitin
 }
 
 /// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
-fn first<M>(bench: &Bench<M>, item: &Item<'_>, alert: &Alert, run: &Run) -> Kin {
+fn first<M>(bench: &Bench<M>, item: &Item<'_>, (alert, run): (&Alert, &Run), judgements: &mut Judgements) -> Kin {
     let mut severity = match &item.sighting.what {
         What::Firing(firing) => firing.severity.clone(),
         What::Resolved { .. } | What::Closed { .. } => Severity::default(),
     };
     severity.priority = run.severity.priority;
     if severity.name != run.severity.name {
-        drop(judge(bench, item, &mut severity)); // it has risen since
+        judge(bench, item, &mut severity, judgements); // it has risen since
     }
     let (count, seen, resolved_at) = (1, run.generation.at, None);
     Kin { count, seen, began: severity.clone(), severity, resolved_at, ..kin(bench, alert, run) }
@@ -345,19 +367,21 @@ fn opened<M>(
     bench: &Bench<M>,
     item: &Item<'_>,
     (generation, again): (Generation, bool),
-    memos: &HashMap<Brief, Memo>,
+    Remembered { memos, judgements, .. }: &mut Remembered,
 ) -> Option<Waiting> {
     let Signal::Alert(alert) = &item.signal else {
         return None;
     };
     let memo = memos.get(&item.brief)?;
     let run = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)?;
+    let kin = first(bench, item, (alert, run), judgements);
     Some(Waiting {
+        judged: judgements.remove(&(item.record.position, kin.began.name.clone())),
         record: item.record.clone(),
         generation,
         group: run.group,
         rule: item.kinship.map_or(0, |kinship| kinship.rule),
-        kin: first(bench, item, alert, run),
+        kin,
         again,
     })
 }

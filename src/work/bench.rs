@@ -3,6 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 
 use super::namespaces::Namespaces;
 use crate::{
@@ -95,6 +99,13 @@ impl<M> Bench<M> {
         keep(&self.pipeline)
     }
 
+    /// Judges where it holds up nobody else: a policy that may use a whole budget of time does so while other tasks go on
+    /// on another thread.
+    pub fn aside<T>(&self, judge: impl FnOnce() -> T) -> T {
+        let several = || Handle::try_current().is_ok_and(|here| here.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if self.pipeline.priority.is_timed() && several() { block_in_place(judge) } else { judge() }
+    }
+
     /// The same bench over another view of memory.
     pub fn over<N>(&self, memory: N) -> Bench<N> {
         Bench {
@@ -121,5 +132,48 @@ impl<M> Bench<M> {
     #[must_use]
     pub fn desk(&self) -> Desk<'_> {
         Desk { pipeline: &self.pipeline, labels: &self.namespaces, fallback_namespace: &self.fallback_namespace }
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "rego")]
+mod tests {
+    use tokio::{sync::oneshot, task::JoinSet};
+
+    use super::*;
+    use crate::{pipeline::priority::Attached, telemetry::metrics::Registry};
+
+    fn by_rego() -> Bench<()> {
+        let text = include_str!("../../pipelines/priority.rego").to_owned();
+        let attached = Attached { name: "priority.rego".to_owned(), text: Ok(text) };
+        let pipeline = "priority: { rego: { file: priority.rego } }";
+        let (pipeline, _) = Pipeline::parse_with("p.yaml", pipeline, Some(&attached)).unwrap();
+        Bench {
+            memory: (),
+            pipeline: Arc::new(pipeline),
+            namespaces: Namespaces::default(),
+            fallback_namespace: "fallback".to_owned(),
+            metrics: WorkMetrics::register(&mut Registry::new()),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn g13_while_a_file_takes_its_time_the_other_tasks_of_the_only_thread_go_on() {
+        let (bench, (begin, begun), (told, hear)) = (by_rego(), oneshot::channel(), std::sync::mpsc::channel());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            bench.aside(|| {
+                begin.send(()).unwrap();
+                hear.recv_timeout(Duration::from_secs(60)).is_ok()
+            })
+        });
+        begun.await.unwrap();
+        tasks.spawn(async move { told.send(()).is_ok() });
+        assert_eq!(tasks.join_all().await, [true, true]);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_one_thread_alone_a_judgement_is_made_on_it() {
+        assert!(by_rego().aside(|| true));
     }
 }

@@ -155,7 +155,6 @@ impl<M: Memory + Clone> Desk<M> {
             return end;
         }
         loop {
-            self.follow();
             let room = self.waiting.len() < WAITING && self.weight < WAITING_BYTES && self.rest.len() < BATCH;
             self.stage.reach.full(self.number, self.assignment, !room);
             let done = tokio::select! {
@@ -183,7 +182,7 @@ impl<M: Memory + Clone> Desk<M> {
         }
     }
 
-    /// Takes up a changed pipeline: what is taken up next is judged by it.
+    /// Takes up a changed pipeline. Asked whenever something is taken up, not before: records may be long in coming.
     fn follow(&mut self) {
         let now = self.stage.bench.now();
         if !Arc::ptr_eq(&now.pipeline, &self.bench.pipeline) {
@@ -192,6 +191,7 @@ impl<M: Memory + Clone> Desk<M> {
     }
 
     async fn apply(&mut self, records: Vec<Record>) -> Result<(), Halt> {
+        self.follow();
         for record in &records {
             self.ledger.begin(record.position.offset);
         }
@@ -265,6 +265,7 @@ impl<M: Memory + Clone> Desk<M> {
 
     /// Decides what is due, publishes what is ours to publish, marks it, and finishes those records.
     async fn settle(&mut self, mark: EventTime) -> Result<(), Halt> {
+        self.follow();
         let due = self.waiting.values().filter(|waiting| waiting.kin.due <= mark).count();
         if due == 0 {
             return Ok(());

@@ -119,11 +119,12 @@ fn draft<M>(bench: &Bench<M>, waiting: &Waiting, group: &Group, storm: Option<Ge
         group: waiting.group,
         rule: waiting.rule,
         severity: &waiting.kin.began,
+        judged: waiting.judged.as_ref(),
     };
-    let (draft, judged) = match storm.and_then(|opener| group.storm(opener)) {
+    let (draft, judged) = bench.aside(|| match storm.and_then(|opener| group.storm(opener)) {
         Some(storm) => bench.desk().storm(&opening, group, storm),
         None => bench.desk().single(&opening),
-    };
+    });
     note_fallback(bench, &judged);
     Some(Box::new(draft))
 }

@@ -3,7 +3,7 @@
 use crate::{
     alert::Alert,
     pipeline::{
-        expression::Standing,
+        expression::{Allowance, Standing},
         priority::{By, Priority, PriorityPolicy},
     },
 };
@@ -33,8 +33,9 @@ fn first(
     alert: &Alert,
     standing: Standing<'_>,
 ) -> Result<Priority, String> {
+    let allowance = Allowance::default();
     for rule in rules {
-        let holds = rule.when.as_ref().map_or(Ok(true), |when| when.holds_judged(alert, standing));
+        let holds = rule.when.as_ref().map_or(Ok(true), |when| when.holds_judged(alert, standing, &allowance));
         match holds {
             Ok(true) => return Ok(rule.priority),
             Ok(false) => {}

@@ -1,6 +1,9 @@
 //! Who comes first.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::{alert::specimen, pipeline::Pipeline};
@@ -57,4 +60,40 @@ fn g11_the_first_rule_that_holds_wins_every_time() {
     }
     assert_eq!(priority(&policy, &alert(&[("team", "other")]), asked), (Priority::P2, None));
     assert_eq!(priority(&policy, &alert(&[]), Standing { environment: "x", severity: "y" }), (Priority::P3, None));
+}
+
+/// An incident is judged within this, on a machine that builds without optimisation and runs other tests besides.
+const ENDED: Duration = Duration::from_millis(50);
+
+/// So many rules, each of which asks so often, and never holds.
+fn greedy(count: usize, condition: &str, times: usize) -> PriorityPolicy {
+    let one = vec![condition; times].join(" || ");
+    let rule = |n: usize| format!("    - {{ name: r{n}, when: \"severity == '{n}' || {one}\", priority: P0 }}\n");
+    let listed: String = (0..count).map(rule).collect();
+    rules(&format!("priority:\n  rules:\n{listed}    - {{ name: rest, priority: P3 }}\n"))
+}
+
+#[test]
+fn g13_the_greediest_rules_end_in_time_also_on_the_longest_alert() {
+    let (short, long) = ("hay", "hay".repeat(128 * 1024));
+    for (policy, name) in [
+        (greedy(4, "alert.labels.text.contains('needle')", 98), "contains"),
+        (greedy(4, "alert.labels.text < 'a'", 140), "compared"),
+        // without optimisation a pattern takes 5 ms to compile: a list's most would be too many here
+        (greedy(1, "alert.labels.text.matches('(needle|needl|need|nee)[a-z]*(x|y|z)+$')", 4), "matches"),
+        (greedy(4, "severity.contains('needle')", 130), "severity"),
+    ] {
+        for (text, bounded) in [(short, false), (long.as_str(), true)] {
+            let (alert, severity) = (alert(&[("text", text)]), if name == "severity" { text } else { "warning" });
+            let spans = (0..10).map(|_| {
+                let began = Instant::now();
+                let (told, why) = priority(&policy, &alert, Standing { environment: "x", severity });
+                let expected = if bounded { Priority::P2 } else { Priority::P3 };
+                assert_eq!((told, why.is_some()), (expected, bounded), "{name}: {why:?}");
+                began.elapsed()
+            });
+            let shortest = spans.min().unwrap(); // the others may have waited for a processor
+            assert!(shortest < ENDED, "{name}, {} bytes: {shortest:?}", text.len());
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use super::{check::MAX_DEPTH, *};
+use crate::alert::specimen;
 
 fn alert() -> Alert {
     Alert { labels: BTreeMap::from([("team".into(), "platform".into()), ("tier".into(), "7".into())]), ..specimen() }
@@ -78,16 +79,33 @@ fn g13_what_nests_too_deep_is_refused_and_breaks_no_stack() {
 
 #[test]
 fn what_can_never_hold_is_refused_at_load_also_behind_a_condition() {
-    refused("alert.name", "1: a match must be true or false");
-    refused(
-        "alert.name == 'x' && alert.name < 7",
-        "33: found no matching overload for '_<_' applied to '(string, int)'",
-    );
+    refused("alert.name", "1: it must be true or false");
+    refused("alert.name == 'x' && alert.name < 7", "33: < does not take (string, int)");
     refused(
         "alert.name == 'x' && alert.name.matches('(')",
         "40: Error executing function 'matches': '(' not a valid regex",
     );
-    assert!(Expression::compile("alert.name ==").unwrap_err().text.starts_with("not CEL: "));
+}
+
+#[test]
+fn what_is_no_cel_is_told_in_words_that_say_what_to_write() {
+    for (source, expected) in [
+        ("alert.name ==", "14: not CEL: it ends too early; write it like"),
+        ("alert.name = 'x'", "12: not CEL: from \"=\" on; write == to compare"),
+        ("alert.name == 'x' and alert.kind == 'y'", "19: not CEL: from \"and\" on; write && for and"),
+        ("alert.name == 'x' OR alert.kind == 'y'", "19: not CEL: from \"OR\" on; write || for or"),
+        ("alert.name == x", "15: there is no variable x; write 'x' in quotes if the word is meant; there are alert"),
+        ("labels.team == 'x'", "1: there is no variable labels; write alert.labels"),
+        ("severity == 'x'", "1: there is no variable severity; write alert.severity"),
+        (
+            "environment == 'x'",
+            "1: there is no variable environment; it is judged later, and only priority.rules know it",
+        ),
+    ] {
+        let refused = Expression::compile(source).unwrap_err();
+        let told = format!("{}: {refused}", refused.offset + 1);
+        assert!(told.starts_with(expected), "{told}");
+    }
 }
 
 #[test]

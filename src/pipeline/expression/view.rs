@@ -11,13 +11,27 @@ use cel::{
     },
 };
 
+use super::Allowance;
 use crate::alert::Alert;
 
 static ALERT: Type = Type::new_unspecified_type("breakwater.Alert");
 
 /// An alert as CEL sees it: each field is read when asked for, nothing is copied.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AlertView<'a>(pub &'a Alert);
+pub(super) struct AlertView<'a> {
+    pub alert: &'a Alert,
+    /// What may be looked at yet.
+    pub allowance: &'a Allowance,
+    /// What a byte counts as.
+    pub weight: usize,
+}
+
+impl AlertView<'_> {
+    fn looked_at<'b, 'v>(&self, text: &'v str) -> Result<CowVal<'b, 'v>, ExecutionError> {
+        self.allowance.spend(text.len().saturating_mul(self.weight))?;
+        Ok(CowVal::owned(CelString::from(text)))
+    }
+}
 
 impl Val for AlertView<'_> {
     fn get_type(&self) -> &Type {
@@ -48,8 +62,8 @@ impl Indexer for AlertView<'_> {
     where
         Self: 'v,
     {
-        let alert = self.0;
-        let text = |text: &'v str| Ok(CowVal::owned(CelString::from(text)));
+        let Self { alert, .. } = *self;
+        let text = |text: &'v str| self.looked_at(text);
         match key(field) {
             Some("name") => text(&alert.name),
             Some("namespace") => text(alert.target.namespace.as_deref().unwrap_or_default()),
@@ -58,8 +72,8 @@ impl Indexer for AlertView<'_> {
             Some("resource") => text(&alert.target.name),
             Some("cluster") => text(alert.cluster.as_deref().unwrap_or_default()),
             Some("source") => text(alert.source.as_str()),
-            Some("labels") => Ok(CowVal::owned(TextsView(&alert.labels))),
-            Some("annotations") => Ok(CowVal::owned(TextsView(&alert.annotations))),
+            Some("labels") => Ok(CowVal::owned(TextsView { texts: &alert.labels, alert: *self })),
+            Some("annotations") => Ok(CowVal::owned(TextsView { texts: &alert.annotations, alert: *self })),
             Some(_) | None => Err(ExecutionError::no_such_key("alert")),
         }
     }
@@ -74,7 +88,10 @@ impl Indexer for AlertView<'_> {
 
 /// Labels or annotations as CEL sees them. What is not there reads as the empty text.
 #[derive(Clone, Copy, Debug)]
-struct TextsView<'a>(&'a BTreeMap<String, String>);
+struct TextsView<'a> {
+    texts: &'a BTreeMap<String, String>,
+    alert: AlertView<'a>,
+}
 
 impl Val for TextsView<'_> {
     fn get_type(&self) -> &Type {
@@ -110,13 +127,13 @@ impl Val for TextsView<'_> {
 
 impl Container for TextsView<'_> {
     fn contains(&self, name: &dyn Val) -> Result<bool, ExecutionError> {
-        Ok(key(name).is_some_and(|name| self.0.contains_key(name)))
+        Ok(key(name).is_some_and(|name| self.texts.contains_key(name)))
     }
 }
 
 impl Sizer for TextsView<'_> {
     fn size(&self) -> CelInt {
-        CelInt::from(i64::try_from(self.0.len()).unwrap_or(i64::MAX))
+        CelInt::from(i64::try_from(self.texts.len()).unwrap_or(i64::MAX))
     }
 }
 
@@ -125,12 +142,12 @@ impl Indexer for TextsView<'_> {
     where
         Self: 'v,
     {
-        let texts = self.0;
+        let texts = self.texts;
         let text: &'v str = match key(name) {
             Some(name) => texts.get(name).map_or("", String::as_str),
             None => return Err(ExecutionError::no_such_key("labels")),
         };
-        Ok(CowVal::owned(CelString::from(text)))
+        self.alert.looked_at(text)
     }
 
     fn steal<'v>(self: Box<Self>, name: &dyn Val) -> Result<Box<dyn Val + 'v>, ExecutionError>

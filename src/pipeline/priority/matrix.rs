@@ -59,7 +59,7 @@ pub(super) fn check(
 ) -> Matrix {
     let Some(written) = written else {
         let shipped = Matrix::default();
-        missing(&shipped, beside, (None, reading));
+        missing(&shipped, beside, (BTreeMap::new(), reading));
         note(&shipped, None, reading);
         return shipped;
     };
@@ -78,13 +78,14 @@ pub(super) fn check(
         matrix.0.insert(row.0.value.clone(), checked);
     }
     let place = written.0.first().map(|(row, _)| row.place());
-    missing(&matrix, beside, (place, reading));
+    let places = written.0.iter().map(|(row, _)| (row.0.value.as_str(), row.place())).collect();
+    missing(&matrix, beside, (places, reading));
     note(&matrix, place, reading);
     matrix
 }
 
 /// Notes each cell that is missing: every severity in order has a row, every row a cell for each environment, or `*`.
-fn missing(matrix: &Matrix, beside: Beside<'_>, (place, reading): (Option<Location>, &mut Reading<'_>)) {
+fn missing(matrix: &Matrix, beside: Beside<'_>, (places, reading): (BTreeMap<&str, Location>, &mut Reading<'_>)) {
     let named = matrix.0.values().flat_map(BTreeMap::keys).map(String::as_str);
     let matched = beside.environment.patterns.iter().map(|(_, means)| means.as_str());
     let columns: BTreeSet<&str> = named.chain(matched).filter(|column| *column != ANY).collect();
@@ -92,12 +93,17 @@ fn missing(matrix: &Matrix, beside: Beside<'_>, (place, reading): (Option<Locati
     for row in rows {
         let Some(cells) = matrix.0.get(row) else {
             let text = format!("priority.matrix has no row for the severity {row}");
+            let place = places.values().min_by_key(|place| place.line()).copied();
             reading.fault(place, text, format!("add {row}: {{ \"*\": P2 }}, or take {row} out of severity.order"));
             continue;
         };
         for column in columns.iter().filter(|column| !cells.contains_key(**column) && !cells.contains_key(ANY)) {
             let text = format!("priority.matrix.{row} has no cell for the environment {column}");
-            reading.fault(place, text, format!("add {column}, or \"*\" for any environment that is not named"));
+            reading.fault(
+                places.get(row).copied(),
+                text,
+                format!("add {column}, or \"*\" for any environment that is not named"),
+            );
         }
     }
 }

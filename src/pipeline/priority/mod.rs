@@ -84,6 +84,18 @@ impl Default for PriorityPolicy {
     }
 }
 
+impl PriorityPolicy {
+    /// Whether it is ended by a clock, hence may take as long as that allows. The rest is done in a moment.
+    #[must_use]
+    pub const fn is_timed(&self) -> bool {
+        match &self.by {
+            By::Matrix(_) | By::Rules(_) => false,
+            #[cfg(feature = "rego")]
+            By::Rego(_) => true,
+        }
+    }
+}
+
 /// Who comes first: `matrix`, `rules` or `rego`; without any of them, the shipped matrix.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -6,19 +6,13 @@ use serde_saphyr::Location;
 
 use super::{Priority, known};
 use crate::pipeline::{
-    expression::{Expression, Refused, Scope},
+    expression::{
+        Expression, Refused, Scope,
+        list::{MOST_RULES, too_much},
+    },
     reading::Reading,
     written::Written,
 };
-
-/// All conditions together, in bytes: what an incident's judgement takes is in proportion to it.
-const MOST_TEXT: usize = 16 * 1024;
-
-/// Patterns of all conditions together: each is compiled when it is asked.
-const MOST_PATTERNS: usize = 16;
-
-/// Rules of one list.
-const MOST_RULES: usize = 200;
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -61,26 +55,18 @@ pub(super) fn check(written: &[RawRule], reading: &mut Reading<'_>) -> Vec<Prior
             rules.push(rule);
         }
     }
-    let text: usize = written.iter().filter_map(|rule| rule.when.as_ref()).map(|when| when.0.value.len()).sum();
-    let patterns: usize = rules.iter().filter_map(|rule| rule.when.as_ref()).map(Expression::patterns).sum();
-    match written.last() {
-        Some(last) if patterns > MOST_PATTERNS => {
-            let text = format!("priority.rules asks matches {patterns} times, at most {MOST_PATTERNS} are allowed");
-            reading.fault(Some(last.place()), text, "use startsWith, endsWith, contains or in, or join patterns, a|b");
-        }
-        None => {
-            reading.fault(None, "priority.rules is empty", "write one rule, or remove the line for the shipped matrix")
-        }
-        Some(last) if written.len() > MOST_RULES || text > MOST_TEXT => {
-            let text = format!("priority.rules has at most {MOST_RULES} rules and {MOST_TEXT} bytes of conditions");
-            reading.fault(Some(last.place()), text, "join rules of one priority, or use priority.matrix for the table");
-        }
-        Some(last) => {
-            if let Some(when) = &last.when {
-                let text = "priority.rules must end with a rule without when, so that each incident has a priority";
-                reading.fault(Some(when.place()), text, "add - { name: rest, priority: P2 }");
-            }
-        }
+    let Some(last) = written.last() else {
+        reading.fault(None, "priority.rules is empty", "write one rule, or remove the line for the shipped matrix");
+        return rules;
+    };
+    let sources = written.iter().filter_map(|rule| rule.when.as_ref()).map(|when| when.0.value.as_str());
+    let compiled = rules.iter().filter_map(|rule| rule.when.as_ref());
+    let join = "join rules of one priority, or use priority.matrix for the table";
+    if let Some((text, hint)) = too_much(("priority.rules", written.len()), sources, compiled, join) {
+        reading.fault(Some(last.place()), text, hint);
+    } else if let Some(when) = &last.when {
+        let text = "priority.rules must end with a rule without when, so that each incident has a priority";
+        reading.fault(Some(when.place()), text, "add - { name: rest, priority: P2 }");
     }
     rules
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::{
     alert::{Alert, Kind, Signal, Source, record},
-    decide::{draft::NamespaceLabels, environment::environment, kin::kinship, severity::severity},
+    decide::{draft::NamespaceLabels, environment::environment, kin::kinship, priority::priority, severity::severity},
     kafka::Record,
     pipeline::{
         Pipeline,
         environment::matches,
-        expression::Standing,
+        expression::{Allowance, Standing},
         priority::{By, PriorityPolicy, PriorityRule},
     },
     work::namespaces::Namespaces,
@@ -40,7 +40,7 @@ impl Coverage {
         let namespace = alert.target.namespace.as_deref();
         let its = namespace.and_then(|name| labels.labels(name));
         let labelled =
-            its.as_ref().and_then(|its| its.get(&pipeline.environment.label)).is_some_and(|it| !it.is_empty());
+            its.as_ref().and_then(|its| its.get(&pipeline.environment.label)).is_some_and(|it| !it.trim().is_empty());
         let pattern =
             pipeline.environment.patterns.iter().find(|(name, _)| matches(name, namespace.unwrap_or_default()));
         self.touched.insert(match pattern {
@@ -61,6 +61,7 @@ fn table(alert: &Alert, pipeline: &Pipeline) -> Option<String> {
         Source::Prometheus => alert.severity.as_ref(),
         Source::KubernetesEvents => alert.labels.get("type"),
     };
+    let written = written.filter(|word| !word.trim().is_empty());
     match (alert.source, written) {
         (Source::KubernetesEvents, _) if policy.event_reasons.contains_key(&alert.name) => {
             Some(format!("severity.event_reasons: {}", alert.name))
@@ -79,15 +80,17 @@ fn table(alert: &Alert, pipeline: &Pipeline) -> Option<String> {
 /// What tells an alert's priority: a cell of the matrix, a rule, the Rego file, or the fallback.
 fn told_by(pipeline: &Pipeline, alert: &Alert, environment: &str) -> String {
     let severity = severity(&pipeline.severity, alert);
+    let standing = Standing { environment, severity: &severity };
     let told = match &pipeline.priority.by {
+        _ if priority(&pipeline.priority, alert, standing).1.is_some() => None,
         By::Matrix(matrix) => {
             let column = matrix.column(environment, &severity);
             column.map(|column| format!("priority.matrix: {severity}, {column}"))
         }
         By::Rules(rules) => {
-            let standing = Standing { environment, severity: &severity };
+            let allowance = Allowance::default();
             let holds = |rule: &&PriorityRule| {
-                rule.when.as_ref().is_none_or(|when| when.holds_judged(alert, standing) == Ok(true))
+                rule.when.as_ref().is_none_or(|when| when.holds_judged(alert, standing, &allowance) == Ok(true))
             };
             rules.iter().find(holds).map(|rule| format!("priority.rules: {}", rule.name))
         }
@@ -101,9 +104,7 @@ fn told_by(pipeline: &Pipeline, alert: &Alert, environment: &str) -> String {
 fn all(pipeline: &Pipeline) -> BTreeSet<String> {
     let Pipeline { storm, environment, severity, priority, .. } = pipeline;
     let mut all: BTreeSet<String> = storm.rules.iter().map(|rule| format!("storm.rules: {}", rule.name)).collect();
-    all.extend(
-        ["environment.label", "environment.default", "severity.default", "priority.fallback"].map(str::to_owned),
-    );
+    all.extend(["environment.label", "environment.default", "severity.default"].map(str::to_owned));
     all.extend(environment.patterns.iter().map(|(name, _)| format!("environment.patterns: {name}")));
     for (name, table) in [
         ("aliases", &severity.aliases),
@@ -116,10 +117,13 @@ fn all(pipeline: &Pipeline) -> BTreeSet<String> {
     all
 }
 
+/// What may tell a priority. The fallback is out of a good test's reach where the last rule takes what is left, or a
+/// file has a default.
 fn priorities(priority: &PriorityPolicy) -> Vec<String> {
     match &priority.by {
         By::Matrix(matrix) => {
-            matrix.cells().map(|(severity, column)| format!("priority.matrix: {severity}, {column}")).collect()
+            let cells = matrix.cells().map(|(severity, column)| format!("priority.matrix: {severity}, {column}"));
+            cells.chain(["priority.fallback".to_owned()]).collect()
         }
         By::Rules(rules) => rules.iter().map(|rule| format!("priority.rules: {}", rule.name)).collect(),
         #[cfg(feature = "rego")]

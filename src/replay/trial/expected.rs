@@ -51,6 +51,7 @@ impl Missed {
         got: Vec<Facts>,
         outcomes: &BTreeMap<String, u64>,
         ended: &BTreeMap<String, u64>,
+        unreadable: Option<&str>,
     ) -> Option<Self> {
         let longest = expected.len().max(got.len());
         let mut rows: Vec<(String, String, bool)> = (0..longest)
@@ -64,6 +65,9 @@ impl Missed {
         for (outcome, count) in outcomes {
             let seen = ended.get(outcome).copied().unwrap_or(0);
             rows.push((format!("{outcome}: {count}"), format!("{outcome}: {seen}"), *count == seen));
+        }
+        if let Some(why) = unreadable.filter(|_| !outcomes.contains_key("dead_lettered")) {
+            rows.push(("dead_lettered: 0".to_owned(), why.to_owned(), false)); // nobody meant to test that
         }
         rows.iter().any(|(_, _, fits)| !fits).then_some(Self { rows })
     }

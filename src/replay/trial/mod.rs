@@ -59,6 +59,7 @@ pub async fn run(case: &Case, pipeline: &Arc<Pipeline>, coverage: &mut Coverage)
         known: BTreeMap::new(),
         incidents: BTreeMap::new(),
         outcomes: BTreeMap::new(),
+        unreadable: None,
     };
     for step in &case.steps {
         let now = BEGINNING.plus(step.at);
@@ -75,7 +76,7 @@ pub async fn run(case: &Case, pipeline: &Arc<Pipeline>, coverage: &mut Coverage)
     let came = stage.lab.reach(BEGINNING.plus(last + AFTERWARDS)).await?;
     stage.note(came);
     let got: Vec<Facts> = stage.incidents.values().map(|incident| incident.facts(pipeline)).collect();
-    let missed = Missed::of(&case.expect, got, &case.outcomes, &stage.outcomes);
+    let missed = Missed::of(&case.expect, got, &case.outcomes, &stage.outcomes, stage.unreadable.as_deref());
     Ok(Ran { name: case.name.clone(), place: case.place, missed })
 }
 
@@ -160,6 +161,8 @@ struct Stage {
     known: BTreeMap<String, Vec<Record>>,
     incidents: BTreeMap<Generation, Incident>,
     outcomes: BTreeMap<String, u64>,
+    /// What is wrong with the first record that cannot be read.
+    unreadable: Option<String>,
 }
 
 impl Stage {
@@ -177,7 +180,9 @@ impl Stage {
                     }
                 }
                 Came::Ended { outcome, .. } => self.ended(outcome),
-                Came::Unreadable { .. } => {}
+                Came::Unreadable { error, .. } => {
+                    self.unreadable.get_or_insert_with(|| format!("dead_lettered: {}", error.text));
+                }
             }
         }
     }

@@ -73,6 +73,23 @@ fn q06_a_missed_expectation_shows_both_side_by_side() {
 }
 
 #[test]
+fn q06_an_alert_that_cannot_be_read_is_a_miss_unless_it_is_expected() {
+    let expected = "    expected          got
+  ! dead_lettered: 0  dead_lettered: alert: label `alertname` is missing or blank
+";
+    let text = "{ labels: { alertnam: A } }\n  expect: []";
+    assert_eq!(check(&format!("{CASE}{text}")).0, [expected]);
+    assert_eq!(check(&format!("{CASE}{text}\n  outcomes: {{ dead_lettered: 1 }}")).0, [""]);
+}
+
+#[test]
+fn q06_spans_of_time_are_alike_however_they_are_written() {
+    let text = "{ at: 70s, labels: { alertname: A } }\n  expect: [{ at: 1m10s }]";
+    assert_eq!(check(&format!("{CASE}{text}")).0, [""]);
+    assert_eq!(check(&format!("{CASE}{}", text.replace("1m10s", "70s"))).0, [""]);
+}
+
+#[test]
 fn q06_a_fault_has_its_place() {
     let check = |step: &str, expected: &str| {
         let faults = Trial::parse("t.yaml", &format!("{CASE}{step}\n  expect: []")).unwrap_err();
@@ -84,6 +101,20 @@ fn q06_a_fault_has_its_place() {
     check("{ again: a }", "no step before this has the id \"a\"");
     check("{ each: 0, labels: { alertname: A } }", "each: 0 is not within 1 and 10000");
     check("{ status: gone, labels: { alertname: A } }", "status: \"gone\" is neither firing nor resolved");
+    check("{ each: 3, event: {} }", "each belongs to labels, and there are none");
+    check("{ status: resolved, again: a }", "status belongs to labels, and there are none");
+    check("{ phase: Failed, labels: {} }", "phase belongs to closed, and there is none");
+    let expect = |told: &str, expected: &str| {
+        let faults = Trial::parse("t.yaml", &format!("{CASE}{{ labels: {{ alertname: A }} }}\n  {told}")).unwrap_err();
+        assert_eq!(faults[0].to_string(), format!("t.yaml:{expected}; {HINT}"));
+    };
+    expect("expect: [{ priority: 0 }]", "5:12: priority: \"0\" is none, there are P0, P1, P2, P3");
+    expect("expect: [{ at: soon }]", "5:12: at: \"soon\" is no span of time, write it with its unit, like 90s");
+    expect(
+        "expect: []\n  outcomes: { creatd: 1 }",
+        "2:3: outcomes: there is no \"creatd\", there are created, joined_storm, duplicate, resolved, closed, redelivered, \
+         dead_lettered, released",
+    );
     let unknown = Trial::parse("t.yaml", &format!("{CASE}{{ label: {{}} }}\n  expect: []")).unwrap_err();
     assert!(unknown[0].to_string().starts_with("t.yaml:4:"), "{}", unknown[0]);
 }

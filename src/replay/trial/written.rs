@@ -8,7 +8,14 @@ use serde_json::{Value, json};
 use serde_saphyr::{Location, Spanned};
 
 use super::expected::Facts;
-use crate::pipeline::{Fault, written::parse_span};
+use crate::{
+    decide::outcome::Outcome,
+    pipeline::{
+        Fault,
+        priority::{PRIORITIES, Priority},
+        written::{parse_span, show_span},
+    },
+};
 
 /// What to look at when a test cannot be read.
 const HINT: &str = "see pipelines/tests/alerts.yaml for its form";
@@ -87,7 +94,7 @@ struct RawCase {
     #[serde(default)]
     namespaces: Labels,
     alerts: Vec<Spanned<RawStep>>,
-    expect: Vec<RawIncident>,
+    expect: Vec<Spanned<RawIncident>>,
     #[serde(default)]
     outcomes: BTreeMap<String, u64>,
 }
@@ -171,12 +178,24 @@ fn read_case(file: &str, raw: &Spanned<RawCase>, shared: &Labels, faults: &mut V
         }
     }
     steps.sort_by_key(|step| step.at); // what stands first of one moment happens first
+    let mut expect = Vec::with_capacity(case.expect.len());
+    for incident in &case.expect {
+        match incident.value.facts() {
+            Ok(facts) => expect.push(facts),
+            Err(text) => faults.push(fault(file, Some(incident.referenced), text)),
+        }
+    }
+    let outcomes = Outcome::ALL.map(Outcome::as_str);
+    if let Some(unknown) = case.outcomes.keys().find(|name| !outcomes.contains(&name.as_str())) {
+        let text = format!("outcomes: there is no {unknown:?}, there are {}", outcomes.join(", "));
+        faults.push(fault(file, Some(raw.referenced), text));
+    }
     Case {
         name: case.name.clone(),
         place: place(Some(raw.referenced)),
         namespaces,
         steps,
-        expect: case.expect.iter().map(RawIncident::facts).collect(),
+        expect,
         outcomes: case.outcomes.clone(),
     }
 }
@@ -192,9 +211,8 @@ fn known(step: Step, before: &[Step]) -> Result<Step, String> {
 }
 
 fn read_step(raw: &RawStep) -> Result<Step, String> {
-    let at = raw.at.as_deref().unwrap_or("0s");
-    let at =
-        parse_span(at).ok_or_else(|| format!("at: {at:?} is no span of time, write it with its unit, like 90s"))?;
+    let at = span(raw.at.as_deref().unwrap_or("0s"))?;
+    belongs(raw)?;
     let deed = match (&raw.labels, &raw.event, &raw.again, &raw.closed) {
         (Some(labels), None, None, None) => Deed::Alerts(alerts(raw, labels)?),
         (None, Some(event), None, None) => Deed::Alerts(vec![event.to_string().into()]),
@@ -206,6 +224,27 @@ fn read_step(raw: &RawStep) -> Result<Step, String> {
         _ => return Err("a step has one of labels, event, again, closed".to_owned()),
     };
     Ok(Step { at, id: raw.id.clone(), deed })
+}
+
+fn span(at: &str) -> Result<Duration, String> {
+    parse_span(at).ok_or_else(|| format!("at: {at:?} is no span of time, write it with its unit, like 90s"))
+}
+
+/// What stands beside what it says nothing of would be ignored, so it is refused.
+fn belongs(raw: &RawStep) -> Result<(), String> {
+    let of_labels = [
+        ("annotations", !raw.annotations.is_empty()),
+        ("status", raw.status.is_some()),
+        ("starts_at", raw.starts_at.is_some()),
+        ("each", raw.each.is_some()),
+    ];
+    match of_labels.iter().find(|(_, is)| *is) {
+        Some((name, _)) if raw.labels.is_none() => Err(format!("{name} belongs to labels, and there are none")),
+        _ if raw.phase.is_some() && raw.closed.is_none() => {
+            Err("phase belongs to closed, and there is none".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An alert, or as many as `each` says: `{n}` in a label stands for the number of each, from 0.
@@ -234,7 +273,11 @@ fn alerts(raw: &RawStep, labels: &BTreeMap<String, String>) -> Result<Vec<Bytes>
 }
 
 impl RawIncident {
-    fn facts(&self) -> Facts {
+    fn facts(&self) -> Result<Facts, String> {
+        if let Some(odd) = self.priority.as_ref().filter(|priority| Priority::parse(priority).is_none()) {
+            return Err(format!("priority: {odd:?} is none, there are {}", PRIORITIES.join(", ")));
+        }
+        let at = self.at.as_deref().map(span).transpose()?;
         let text = |value: &Option<String>| value.clone();
         let pairs = [
             ("alert", text(&self.alert)),
@@ -248,8 +291,8 @@ impl RawIncident {
             ("priority", text(&self.priority)),
             ("resolved", self.resolved.map(|is| is.to_string())),
             ("superseded", self.superseded.map(|is| is.to_string())),
-            ("at", text(&self.at)),
+            ("at", at.map(show_span)), // 70s and 1m10s are the same
         ];
-        Facts(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
+        Ok(Facts(pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()))
     }
 }
