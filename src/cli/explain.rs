@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, moment, replay::Progress, say, stages};
+use super::{Failure, Output, addresses, moment, progress::Progress, say, stages};
 use crate::{
     alert::{Brief, EventTime, Fingerprint, Position, record},
     kafka::{

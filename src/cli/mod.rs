@@ -12,6 +12,7 @@ mod house;
 mod moment;
 mod policy;
 mod print;
+mod progress;
 mod reload;
 mod replay;
 mod schemas;
