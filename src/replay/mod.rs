@@ -8,4 +8,5 @@ pub mod lab;
 pub mod letters;
 pub mod redrive;
 pub mod standing;
+pub mod trail;
 pub mod trial;

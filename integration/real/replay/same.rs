@@ -52,6 +52,12 @@ async fn l04_a_range_that_begins_in_the_middle_of_a_storm_finds_it_whole_and_say
     assert_eq!(told.status.code(), Some(1), "a part of the range has expired\n{text}{why}");
     assert!(text.contains(&format!("the log holds the range whole only from {whole} on")), "{whole}\n{text}");
     assert!(why.contains("--allow-partial"), "{why}");
+    let before = case.kafka.ends(&case.remediations).await;
+    let refused = stages.ingest.run(&["replay", "--from", &from, "--mode", "missing-only"]).await;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert!(why.contains("nothing was published") && why.contains(&whole), "{why}");
+    assert_eq!(case.kafka.ends(&case.remediations).await, before);
     let report = replay(&stages.ingest, &["--from", &from, "--allow-partial"]).await;
     // five kin are no storm: each of them finds the storm that it was a member of
     assert_eq!((counts(&report), &report["outcomes"]["created"]), ([0, 6, 0, 0], &json!(6)), "{report}");

@@ -47,10 +47,15 @@ impl Checked {
         let end = if self.mode == Mode::MissingOnly { EventTime(i64::MAX) } else { tail };
         let found = range::between(settings, topic, (warm, end)).await?;
         if let Some(expired) = expired(settings, topic, (&found, from)).await? {
-            notes.push(format!("the log holds the range whole only from {} on", expired.rfc3339()));
+            let whole = format!("the log holds the range whole only from {} on", expired.rfc3339());
             if !self.allow_partial {
-                *failure = Some("a part of the range has expired; say --allow-partial if the rest will do".to_owned());
+                let why = "a part of the range has expired; say --allow-partial if the rest will do";
+                if self.mode == Mode::MissingOnly {
+                    return Err(anyhow::anyhow!("{whole}: {why}; nothing was published").into());
+                }
+                *failure = Some(why.to_owned());
             }
+            notes.push(whole);
         }
         let stretches: Vec<Stretch> = found.into_iter().map(|(stretch, _)| stretch).collect();
         let endings = endings(settings, &self.pipeline, from, stop).await?;
@@ -127,16 +132,18 @@ pub(super) async fn endings(
     let stretches = range::since(settings, topic, Some(from)).await?;
     let total: i64 = stretches.iter().map(|one| one.to - one.from).sum();
     let mut progress = Progress::begin(u64::try_from(total).unwrap_or(0), "looking for ends");
-    let (into, mut records) = mpsc::channel(1000);
-    let reading = range::read(settings, topic, stretches, into, stop.clone());
+    let (into, mut some) = mpsc::channel(AHEAD);
+    let ends = (headers::KIND, Kind::Closed.as_str());
+    let reading = range::pick(settings, topic, (stretches, ends), into, stop.clone());
     let looking = async {
         let mut endings = Endings::default();
-        while let Some(one) = records.recv().await {
-            progress.advance(1);
-            if one.headers.last(headers::KIND) == Some(Kind::Closed.as_str().as_bytes())
-                && let Ok(Signal::Closed(closed)) = record::parse(&one.value, &one.headers, one.at, &pipeline.identity)
-            {
-                endings.note(&closed, one.at);
+        while let Some(range::Picked { read, wanted }) = some.recv().await {
+            progress.advance(read);
+            for one in wanted {
+                let read = record::parse(&one.value, &one.headers, one.at, &pipeline.identity);
+                if let Ok(Signal::Closed(closed)) = read {
+                    endings.note(&closed, one.at);
+                }
             }
         }
         endings
