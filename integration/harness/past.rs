@@ -3,11 +3,12 @@
 use super::case::Case;
 use super::deployment::{Deployment, Shape};
 use super::kafka::Kafka;
+use super::kube::Kube;
 use super::{PARTITIONS, Scope, Shared};
 use breakwater::alert::headers::Headers;
 use breakwater::alert::record::{self, IdentityRules};
 use breakwater::alert::{EventTime, Signal};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A record and the moment at which it came, in milliseconds since 1970.
 #[derive(Clone, Debug)]
@@ -60,9 +61,11 @@ impl Case {
         let (stages, own) = (Scope::new(scenario), Scope::new(scenario));
         let mut records = past(&own.namespace("shop"));
         records.sort_by_key(|record| record.at);
-        log(&Kafka::at(&Shared::get().kafka), &stages.alerts, records.into_iter()).await;
+        let shared = Shared::get();
+        log(&Kafka::at(&shared.kafka), &stages.alerts, records.into_iter()).await;
+        Kube::of(&shared.kubeconfig).await.namespace(&own.namespace("shop"), json!({})).await; // before any sink looks
         let stages = Deployment::start(stages, overlay, shape).await;
-        let case = Self::named(own, &["shop"], &stages).await;
+        let case = Self::named(own, &[], &stages).await;
         (case, stages)
     }
 }

@@ -23,7 +23,7 @@ fn traffic(shop: &str, records: usize, incidents: usize) -> Vec<Past> {
     for storm in 0..STORMS {
         let start = begin + 2 * MINUTE + i64::try_from(storm).expect("few") * 9 * MINUTE;
         let kin = kin(&format!("Storm{storm}"), shop, 12 + 4 * storm);
-        let kin: Vec<Past> = kin.iter().map(|alert| Past::new(start + chance.i64(..900), alert)).collect();
+        let kin: Vec<Past> = kin.iter().map(|alert| Past::new(start + chance.i64(0..900), alert)).collect();
         let again = kin.iter().map(|one| one.again(one.at + chance.i64(MINUTE..3 * MINUTE))).collect::<Vec<_>>();
         let returns = kin.iter().filter(|_| storm == 0).map(|one| one.again(one.at + 20 * MINUTE)).collect::<Vec<_>>();
         all.extend([kin, again, returns].concat());
@@ -31,7 +31,7 @@ fn traffic(shop: &str, records: usize, incidents: usize) -> Vec<Past> {
     let singles = strangers("Mixed", shop, incidents - STORMS);
     let mut lives = Vec::new();
     for (n, alert) in singles.iter().enumerate() {
-        let (from, life) = (begin + chance.i64(..45 * MINUTE), chance.i64(3 * MINUTE..14 * MINUTE));
+        let (from, life) = (begin + chance.i64(0..45 * MINUTE), chance.i64(3 * MINUTE..14 * MINUTE));
         let first = Past::new(from, alert);
         lives.push((first.clone(), life));
         if n % 5 == 0 {
@@ -69,10 +69,10 @@ async fn l02_an_hour_of_mixed_traffic_comes_back_as_it_was_and_nothing_that_was_
     };
     let objects = until(LONG, "an object for each incident, and every firing counted", whole).await;
     println!("{records} records, {incidents} incidents: lived through in {:?}", began.elapsed());
-    // every sixth is over, half of these by their phase, half because somebody deleted them
-    let (over, live): (Vec<_>, Vec<_>) = objects.iter().enumerate().partition(|(n, _)| n % 6 == 0);
+    // every fifth is over, half of these by their phase, half because somebody deleted them, a storm among these
+    let (over, live): (Vec<_>, Vec<_>) = objects.iter().enumerate().partition(|(n, _)| n % 5 == 0);
     for (n, object) in &over {
-        match n % 12 {
+        match n % 10 {
             0 => case.kube.phase(&shop, name(object), "Completed").await,
             _ => case.kube.delete(&shop, name(object)).await,
         }

@@ -10,8 +10,9 @@ use crate::{
     alert::EventTime,
     cli::{Failure, complain, progress::Progress},
     replay::{
-        course::{Asked, Report},
+        course::Asked,
         input::Input,
+        report::Report,
         standing::{Endings, Standing},
     },
 };

@@ -15,7 +15,8 @@ use crate::{
     },
     pipeline::Pipeline,
     replay::{
-        course::{Asked, Course, Halted, Report},
+        course::{Asked, Course, Halted},
+        report::Report,
         standing::{Endings, Standing},
     },
 };

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Failure,
-    replay::course::{Line, Report},
+    replay::report::{Line, Report},
 };
 
 /// Lines of one kind that a table shows.
@@ -26,12 +26,13 @@ pub(super) fn json(report: &Report, notes: &[String], interrupted: bool) -> Resu
 /// The report for eyes.
 pub(super) fn table(report: &Report, notes: &[String]) -> String {
     let mut text = format!(
-        "would create: {}\nexist: {}\ndiffer: {}\nover: {}\npublished: {}\nunreadable: {}\nrecords read: {}\n",
+        "would create: {}\nexist: {}\ndiffer: {}\nover: {}\npublished: {}\nbrought up to date: {}\nunreadable: {}\nrecords read: {}\n",
         report.would_create,
         report.exist,
         report.differ,
         report.over,
         report.published,
+        report.brought_up,
         report.unreadable,
         report.records,
     );
