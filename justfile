@@ -17,6 +17,20 @@ prove *args:
 chaos *args:
     integration/chaos {{args}}
 
+# An hour of 50 000 records, 300 incidents and 5 storms: its objects are lost, and come back as they were
+hour:
+    BREAKWATER_HOUR_RECORDS=50000 integration/test --test real -- --nocapture replay::hour::
+
+# Live alerts beside replays of 100 000 records: how long the slowest hundredth takes, with and without
+beside:
+    BREAKWATER_BESIDE_ROUNDS=7 BREAKWATER_BESIDE_FIRINGS=190 integration/test --test real -- --nocapture replay::beside::
+
+# A replay of 1 000 000 records, optimised: its rate and memory, beside the rate of reading them and no more
+million:
+    cargo build --release --locked
+    BREAKWATER_MILLION_PROGRAM="{{ env('CARGO_TARGET_DIR', justfile_directory() / 'target') }}/release/breakwater" \
+        BREAKWATER_MILLION_RECORDS=1000000 BREAKWATER_MILLION_TIMES=3 integration/test --test real -- --nocapture replay::million::
+
 # All tests three times: what is flaky is broken
 thrice *args:
     for n in 1 2 3; do integration/test {{args}} || exit 1; done

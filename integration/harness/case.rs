@@ -107,7 +107,12 @@ impl Case {
 
     /// A test on stages that it has started itself.
     pub async fn of(scenario: &str, namespaces: &[&str], stages: &Deployment) -> Self {
-        let case = Self::on(Scope::new(scenario), stages).await;
+        Self::named(Scope::new(scenario), namespaces, stages).await
+    }
+
+    /// The same under names that were drawn before.
+    pub async fn named(scope: Scope, namespaces: &[&str], stages: &Deployment) -> Self {
+        let case = Self::on(scope, stages).await;
         for word in namespaces {
             case.kube.namespace(&case.namespace(word), json!({})).await;
         }
@@ -215,19 +220,27 @@ impl Case {
 
     /// Waits until everything that is in the log now has had its effect: read, drafted, and written.
     pub async fn settled(&self) {
-        for (group, topic) in self.groups.iter().zip([&self.alerts, &self.remediations]) {
-            let ends = self.kafka.ends(topic).await;
-            let what = format!("{group} to commit all of {topic}");
-            until_ok(SOON, &what, async || {
-                let committed = self.kafka.committed(group, topic).await;
-                let short = |(partition, end): &(&i32, &i64)| committed.get(*partition).unwrap_or(&0) < *end;
-                match ends.iter().find(short) {
-                    None => Ok(()),
-                    Some(_) => Err(format!("{committed:?} of {ends:?}")),
-                }
-            })
-            .await;
-        }
+        self.committed(0, &self.alerts).await;
+        self.settled_by_sink().await;
+    }
+
+    /// Waits until every draft and update that is in the log now is written.
+    pub async fn settled_by_sink(&self) {
+        self.committed(1, &self.remediations).await;
+    }
+
+    async fn committed(&self, group: usize, topic: &str) {
+        let group = &self.groups[group];
+        let ends = self.kafka.ends(topic).await;
+        until_ok(SOON, &format!("{group} to commit all of {topic}"), async || {
+            let committed = self.kafka.committed(group, topic).await;
+            let short = |(partition, end): &(&i32, &i64)| committed.get(*partition).unwrap_or(&0) < *end;
+            match ends.iter().find(short) {
+                None => Ok(()),
+                Some(_) => Err(format!("{committed:?} of {ends:?}")),
+            }
+        })
+        .await;
     }
 
     /// The fingerprints of objects that ended, as this deployment's log was told. The API server is shared, and a sink

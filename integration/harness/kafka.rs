@@ -1,5 +1,6 @@
 //! Eyes and hands on Kafka: topics made, records produced as a stranger would, whole topics read, offsets asked for.
 
+use super::past::Past;
 use super::wait::until_ok;
 use futures::future::join_all;
 use rdkafka::admin::{
@@ -9,7 +10,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{
+    BaseRecord, DefaultProducerContext, FutureProducer, FutureRecord, Producer as _, ThreadedProducer,
+};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,6 +136,32 @@ impl Kafka {
         (sent.partition, sent.offset)
     }
 
+    /// Sends many records with times of their own, each into the partition of its key as the door chooses it.
+    pub async fn bulk(&self, topic: &str, records: impl Iterator<Item = Past> + Send + 'static) {
+        let mut config = self.config();
+        config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "20").set("batch.size", "1000000");
+        let producer: ThreadedProducer<DefaultProducerContext> =
+            config.set("partitioner", "murmur2_random").create().expect("these settings are valid");
+        let (before, named) = (self.count(topic).await, topic.to_owned());
+        let sent = blocking(move || {
+            let mut sent = 0;
+            for Past { at, key, value } in records {
+                let mut record = BaseRecord::to(&named).key(&key).payload(&value).timestamp(at);
+                while let Err((error, unsent)) = producer.send(record) {
+                    let full = Some(rdkafka::types::RDKafkaErrorCode::QueueFull);
+                    assert_eq!(error.rdkafka_error_code(), full, "{error}");
+                    producer.poll(Duration::from_millis(10));
+                    record = unsent;
+                }
+                sent += 1;
+            }
+            producer.flush(4 * PATIENCE).expect("acknowledged");
+            sent
+        })
+        .await;
+        assert_eq!(self.count(topic).await, before + sent, "each record was taken");
+    }
+
     /// All records of a topic up to its present end, by partition and offset.
     pub async fn read(&self, topic: &str) -> Vec<Record> {
         let ends = self.ends(topic).await;
@@ -162,6 +191,26 @@ impl Kafka {
             records.retain(|record| ends.get(&record.partition).is_some_and(|end| record.offset < *end));
             records.sort_by_key(|record| (record.partition, record.offset));
             records
+        })
+        .await
+    }
+
+    /// Reads a topic to its present end and keeps nothing; how long that took, and how many records there were.
+    pub async fn drain(&self, topic: &str) -> (Duration, usize) {
+        let ends = self.ends(topic).await;
+        let mut places = TopicPartitionList::new();
+        for partition in ends.keys() {
+            places.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+        }
+        let (reader, all) = (self.consumer("harness-drain"), ends.values().sum::<i64>());
+        blocking(move || {
+            let (began, mut read) = (std::time::Instant::now(), 0);
+            reader.assign(&places).expect("partitions can be assigned by hand");
+            while read < all {
+                let polled = reader.poll(PATIENCE).expect("there is more");
+                read += i64::from(polled.expect("the broker answers").payload_len() > 0);
+            }
+            (began.elapsed(), usize::try_from(read).expect("a count"))
         })
         .await
     }

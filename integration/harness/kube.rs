@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -153,9 +153,12 @@ impl Kube {
     }
 }
 
+/// When an object was first seen, and every status that it has shown since.
+type Noted = (Instant, Vec<Value>);
+
 /// Notes every object of a namespace that was ever there, by name: "and no other at any time".
 pub struct Recorder {
-    seen: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
+    seen: Arc<Mutex<BTreeMap<String, Noted>>>,
     _task: JoinSet<()>,
 }
 
@@ -167,7 +170,19 @@ impl Recorder {
 
     /// Every status that an object has shown, in order; one that it was created without is none.
     pub fn statuses(&self, name: &str) -> Vec<Value> {
-        self.seen.lock().expect("nobody panics while noting").get(name).cloned().unwrap_or_default()
+        self.seen
+            .lock()
+            .expect("nobody panics while noting")
+            .get(name)
+            .cloned()
+            .map(|(_, statuses)| statuses)
+            .unwrap_or_default()
+    }
+
+    /// When each object was first seen, by name.
+    pub fn times(&self) -> BTreeMap<String, Instant> {
+        let seen = self.seen.lock().expect("nobody panics while noting");
+        seen.iter().map(|(name, (at, _))| (name.clone(), *at)).collect()
     }
 
     async fn start(api: Api<DynamicObject>) -> Self {
@@ -181,8 +196,10 @@ impl Recorder {
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
                         let mut notes = notes.lock().expect("nobody panics while noting");
-                        let statuses: &mut Vec<Value> =
-                            notes.entry(object.metadata.name.unwrap_or_default()).or_default();
+                        let fresh = || (Instant::now(), Vec::new());
+                        let noted: &mut Noted =
+                            notes.entry(object.metadata.name.unwrap_or_default()).or_insert_with(fresh);
+                        let statuses = &mut noted.1;
                         let status = object.data.get("status").cloned().filter(|status| !status.is_null());
                         statuses.extend(status.filter(|status| statuses.last() != Some(status)));
                     }

@@ -22,6 +22,7 @@ pub mod kube;
 pub mod lives;
 pub mod load;
 pub mod oracle;
+pub mod past;
 pub mod pipeline;
 pub mod process;
 pub mod product;

@@ -48,6 +48,13 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
+    /// The most memory that it ever had in RAM, in KiB; nothing once it has ended.
+    pub fn peak(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
+
     /// How many threads it has.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("it lives, on Linux").count()

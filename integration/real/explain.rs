@@ -1,8 +1,10 @@
 //! Why did this alert (not) become an object; and whom another policy would hit. L11 and L12.
 
 use crate::harness::alerts::{at_severity, kin, resolved};
-use crate::harness::case::{Case, name, unlimited};
+use crate::harness::case::{Case, SOON, count, name, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
+use crate::harness::product::Product;
+use crate::harness::proxy::{Fault, Line, Proxy};
 use crate::replay::{everything, past_the_hold};
 use serde_json::{Value, json};
 
@@ -52,19 +54,69 @@ async fn l12_the_story_of_an_alert_is_told_by_fingerprint_record_and_object() {
     assert_eq!(everything(&case).await, before, "nothing is written");
 }
 
-#[tokio::test]
-async fn l12_members_of_storms_unreadable_records_and_strangers_have_their_story_too() {
-    let (case, stages) = Case::own("l12s", &["shop"], unlimited(), Shape::ONE).await;
-    case.post(&kin("Storm", &case.namespace("shop"), 12)).await;
-    case.counted("shop", 1, 12).await;
-    let broken = case.kafka.produce(&case.alerts, &[(Some(b"key"), b"{ broken")]).await;
+/// Judges that die behind a draft and behind its mark, and a way out that is refused one create.
+async fn troubled() -> (Case, Deployment, Proxy) {
+    let (case, mut stages) = Case::own("l12s", &["shop", "bad"], unlimited(), Shape { ingest: 1, ..Shape::NONE }).await;
+    stages.notice_death_quickly();
+    let fault = Fault::status(422, "Invalid");
+    let proxy = stages.through_proxy().await;
+    proxy.script(Line { method: "POST", path: case.namespace("bad"), times: 1, fault });
+    stages.add(Shape { sink: 1, ..Shape::NONE }).await;
+    case.post(&[case.alert("Twice", "shop", "p")]).await;
+    for point in ["work-published:1", "work-marked:1"] {
+        let mut doomed = Product::start("work", &stages.work.clone().with("BREAKWATER_CRASH_AT", point)).await;
+        doomed.process.exit(SOON).await;
+    }
+    stages.add(Shape { work: 1, ..Shape::NONE }).await;
+    let broken = [(Some(&b"key"[..]), &b"{ broken"[..])];
+    case.kafka.produce(&case.alerts, &broken).await;
+    case.post(&[&[case.alert("Refused", "bad", "p")][..], &kin("Storm", &case.namespace("shop"), 12)].concat()).await;
+    case.until("shop", "one that was drafted twice, and a storm", |seen| {
+        let counts: std::collections::BTreeSet<u64> = seen.iter().map(count).collect();
+        seen.len() == 2 && counts == [1, 12].into()
+    })
+    .await;
     case.settled().await;
+    (case, stages, proxy)
+}
+
+#[tokio::test]
+async fn l12_members_of_storms_redeliveries_refusals_unreadable_records_and_strangers_have_their_story_too() {
+    let (case, stages, _proxy) = troubled().await;
     past_the_hold(&case).await;
-    let member = case.records().await.into_iter().find(|one| one.json()["labels"]["pod"] == "pod-7").expect("a member");
-    let told = story(&stages, &format!("{}/{}/{}", case.alerts, member.partition, member.offset)).await;
+    let before = everything(&case).await;
+    let records = case.kafka.read(&case.alerts).await;
+    let of = |part: &str| {
+        let holds = |value: &Vec<u8>| String::from_utf8_lossy(value).contains(part);
+        let one = records.iter().find(|one| one.value.as_ref().is_some_and(holds)).expect("its record");
+        format!("{}/{}/{}", case.alerts, one.partition, one.offset)
+    };
+    let told = story(&stages, &of("pod-7")).await;
     assert_eq!((outcomes(&told), &told["incidents"][0]["members"]), (vec!["joined_storm"], &json!(12)), "{told}");
-    let told = story(&stages, &format!("{}/{}/{}", case.alerts, broken[0].0, broken[0].1)).await;
+    let told = story(&stages, &of("{ broken")).await;
     assert!(outcomes(&told)[0].starts_with("dead_lettered: malformed: "), "{told}");
+    // read three times: drafted, drafted again and marked, and then `redelivered`. The log has one record, and its story
+    // is what it was
+    let redelivered = stages.works[0].metric("breakwater_work_outcomes_total", &["outcome=\"redelivered\""]).await;
+    assert_eq!(redelivered, 1.0);
+    let told = story(&stages, &of("Twice")).await;
+    let (all, positions) = (&told["incidents"], drafts_of(&case, "Twice").await);
+    assert_eq!((outcomes(&told), all.as_array().map(Vec::len)), (vec!["created"], Some(1)), "{told}");
+    assert_eq!((positions.len(), &all[0]["drafts"]), (2, &json!(positions)), "{told}");
+    assert_eq!(all[0]["stands"], "live");
+    let text = stages.ingest.succeed(&["explain", &of("Twice")]).await;
+    assert!(text.contains("  drafted 2 times, as ") && text.contains(": live\n"), "{text}");
+    // refused: no object, and why
+    let told = story(&stages, &of("Refused")).await;
+    let incident = &told["incidents"][0];
+    assert_eq!(
+        (incident["drafts"].as_array().map(Vec::len), &incident["stands"]),
+        (Some(1), &json!("absent")),
+        "{told}"
+    );
+    let refusal = incident["refusals"][0].as_str().expect("one refusal");
+    assert!(refusal.starts_with(&format!("{}/0/", case.dead_letters)) && refusal.contains(": refused: "), "{told}");
+    assert_eq!(everything(&case).await, before, "nothing is written");
 
     let nowhere = stages.ingest.run(&["explain", &"0".repeat(64), "--from", "-1h"]).await;
     let why = String::from_utf8_lossy(&nowhere.stderr).into_owned();
@@ -131,4 +183,11 @@ async fn l11_two_pipelines_are_told_apart_over_the_real_topic() {
     assert!(told.contains(&format!("\n1 × Fair in {shop}: fingerprint\n  such as {}/", case.alerts)), "{told}");
     let same = diff(json!({}), &[]).await;
     assert_eq!(same, "alerts: 6\ndiffer: 0\n");
+}
+
+/// Where the drafts of an alert lie.
+async fn drafts_of(case: &Case, alert: &str) -> Vec<String> {
+    let mut records = case.kafka.read(&case.remediations).await;
+    records.retain(|one| one.json()["type"] == "draft" && one.json()["spec"]["signalName"] == alert);
+    records.iter().map(|one| format!("{}/{}/{}", case.remediations, one.partition, one.offset)).collect()
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, files, moment, replay::Progress, say, stages};
+use super::{Failure, Output, addresses, files, moment, progress::Progress, say, stages};
 use crate::{
     alert::{Brief, EventTime, Fingerprint, Position, record},
     kafka::{
@@ -16,9 +16,10 @@ use crate::{
     memory::MemoryError,
     pipeline::{Pipeline, Setting},
     replay::{
-        explain::{Follow, Story, Told},
+        explain::{Follow, Incident, Story, Told},
         lab::Lab,
         standing::Standing,
+        trail::Trail,
     },
 };
 
@@ -26,6 +27,9 @@ use crate::{
 const AHEAD: usize = 4;
 /// How far around a record its story may reach, beyond the horizon.
 const AFTERWARDS: Duration = Duration::from_hours(1);
+
+/// A draft is written after its alert, by another clock.
+const SKEW: Duration = Duration::from_mins(5);
 
 /// What is explained.
 #[derive(Debug, clap::Args)]
@@ -160,7 +164,11 @@ impl Ground {
         let (read, followed) = tokio::join!(reading, following);
         progress.end();
         read?;
-        Ok(followed?.tell(&self.written, |object| self.standing.stands(object).0))
+        let followed = followed?;
+        let wanted = followed.which();
+        let since = wanted.iter().map(|(generation, _)| generation.at).min().unwrap_or(to).minus(SKEW);
+        let trail = Trail::of(&self.settings, &self.pipeline.topics, (since, &wanted)).await?;
+        Ok(followed.tell(&self.written, &trail, |object| self.standing.stands(object).0))
     }
 
     /// Whose record it is, and the time around it; or all that is to be told, if it cannot be read.
@@ -205,6 +213,23 @@ impl Ground {
     }
 }
 
+/// What was published of an incident, and what was set aside.
+fn drafted(one: &Incident) -> String {
+    let mut text = match one.drafts.as_slice() {
+        [] => "  no draft of it lies in the log\n".to_owned(),
+        [only] => format!("  drafted as {only}\n"),
+        all => format!(
+            "  drafted {} times, as {}: read again before it was finished, or replayed\n",
+            all.len(),
+            all.join(", ")
+        ),
+    };
+    for refusal in &one.refusals {
+        text += &format!("  set aside as {refusal}\n");
+    }
+    text
+}
+
 fn told(story: &Story) -> String {
     let mut text = String::new();
     if !story.fingerprint.is_empty() {
@@ -227,6 +252,7 @@ fn told(story: &Story) -> String {
             one.opened_by, one.first_seen, one.last_seen, one.count
         );
         text += &format!("  severity {}, environment {}, priority {}\n", one.severity, one.environment, one.priority);
+        text += &drafted(one);
         if let Some(at) = &one.resolved_at {
             text += &format!("  resolved at {at}\n");
         }

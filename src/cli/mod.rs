@@ -13,6 +13,7 @@ mod house;
 mod moment;
 mod policy;
 mod print;
+mod progress;
 mod reload;
 mod replay;
 mod schemas;

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, files, moment, replay, say, stages};
+use super::{Failure, Output, addresses, files, moment, progress::Progress, replay, say, stages};
 use crate::{
     kafka::{
         merge,
@@ -86,7 +86,7 @@ impl Diff {
         let found = range::between(&settings, &topic, range).await?;
         let stretches: Vec<Stretch> = found.into_iter().map(|(stretch, _)| stretch).collect();
         let total: i64 = stretches.iter().map(|one| one.to - one.from).sum();
-        let mut progress = replay::Progress::begin(u64::try_from(total).unwrap_or(0), "reading");
+        let mut progress = Progress::begin(u64::try_from(total).unwrap_or(0), "reading");
         let mut sides = Sides::new(old, new, &labels, filter);
         let (into, mut records) = mpsc::channel(AHEAD);
         let reading = merge::read(&settings, &topic, &stretches, into, CancellationToken::new());

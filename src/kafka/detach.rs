@@ -27,6 +27,12 @@ pub(super) fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
+/// Whether a record has a header of that name and value; nothing of it is copied.
+pub(super) fn bears(message: &BorrowedMessage<'_>, (name, value): (&str, &str)) -> bool {
+    let headers = message.headers().map(named).unwrap_or_default();
+    headers.contains(&(name, value.as_bytes()))
+}
+
 /// Headers by name. The client panics at a name that is not UTF-8, which any producer can send: such a header is left
 /// out, and the record goes on. (A null value is as good as an empty one.)
 fn named(headers: &BorrowedHeaders) -> Vec<(&str, &[u8])> {

@@ -226,7 +226,7 @@ impl Merge {
 }
 
 /// What cannot pass ends the reading; the rest is tried on.
-fn complain(error: &ClientError, topic: &str) -> Result<(), KafkaError> {
+pub(super) fn complain(error: &ClientError, topic: &str) -> Result<(), KafkaError> {
     if let ClientError::MessageConsumptionFatal(code) = error {
         return Err(KafkaError::Fatal(code.to_string()));
     }

@@ -10,16 +10,22 @@ use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError as ClientError,
+    message::{BorrowedMessage, Message as _},
 };
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{KafkaError, Record, Settings, blocking, context::Listener, detach, probe, topics::partitions_in};
+use super::{
+    KafkaError, Record, Settings, blocking, context::Listener, detach, merge::complain, probe, topics::partitions_in,
+};
 use crate::alert::EventTime;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a reading may get nothing at all before it gives up.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Records of which the wanted ones are handed over together.
+const TOGETHER: u64 = 5_000;
 
 /// What of one partition is to be read: from `from` up to, and without, `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,13 +111,42 @@ pub async fn read(
     into: mpsc::Sender<Record>,
     stop: CancellationToken,
 ) -> Result<(), KafkaError> {
-    let (settings, topic) = (settings.clone(), topic.to_owned());
-    let reading = Reading { into, stop, runtime: Handle::current() };
+    let reading = Reading::of(settings, topic, stretches, stop);
+    blocking(move || reading.run(|message| reading.hand_over(&into, detach::record(message)))).await
+}
+
+/// Some records were read, of which some were wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Picked {
+    /// How many were read.
+    pub read: u64,
+    /// Those that were wanted.
+    pub wanted: Vec<Record>,
+}
+
+/// As [`read`], for what is rare: only records that bear this header are kept, all others are counted and left behind.
+///
+/// # Errors
+/// Kafka is away, or the topic is absent.
+pub async fn pick(
+    settings: &Settings,
+    topic: &str,
+    (stretches, header): (Vec<Stretch>, (&'static str, &'static str)),
+    into: mpsc::Sender<Picked>,
+    stop: CancellationToken,
+) -> Result<(), KafkaError> {
+    let reading = Reading::of(settings, topic, stretches, stop);
     blocking(move || {
-        let mut left: BTreeMap<i32, i64> =
-            stretches.iter().filter(|one| one.from < one.to).map(|one| (one.partition, one.to)).collect();
-        let client = assigned(&settings, &topic, &stretches).map_err(|error| KafkaError::of(&error, &topic))?;
-        reading.run(&client, &topic, &mut left)
+        let mut picked = Picked::default();
+        reading.run(|message| {
+            picked.read += 1;
+            if detach::bears(message, header) {
+                picked.wanted.push(detach::record(message));
+            }
+            picked.read < TOGETHER || reading.hand_over(&into, std::mem::take(&mut picked))
+        })?;
+        reading.hand_over(&into, picked);
+        Ok(())
     })
     .await
 }
@@ -145,46 +180,44 @@ fn silence(client: &BaseConsumer<Listener>, topic: &str, partition: i32) {
     }
 }
 
+/// One reading, made where a runtime is and run where blocking is allowed.
 struct Reading {
-    into: mpsc::Sender<Record>,
+    settings: Settings,
+    topic: String,
+    stretches: Vec<Stretch>,
     stop: CancellationToken,
     runtime: Handle,
 }
 
 impl Reading {
-    fn run(
-        &self,
-        client: &BaseConsumer<Listener>,
-        topic: &str,
-        left: &mut BTreeMap<i32, i64>,
-    ) -> Result<(), KafkaError> {
+    fn of(settings: &Settings, topic: &str, stretches: Vec<Stretch>, stop: CancellationToken) -> Self {
+        let (settings, topic, runtime) = (settings.clone(), topic.to_owned(), Handle::current());
+        Self { settings, topic, stretches, stop, runtime }
+    }
+
+    /// Shows each record until all are read, or one is the last that is wanted.
+    fn run(&self, mut show: impl FnMut(&BorrowedMessage<'_>) -> bool) -> Result<(), KafkaError> {
+        let (settings, topic) = (&self.settings, self.topic.as_str());
+        let client = assigned(settings, topic, &self.stretches).map_err(|error| KafkaError::of(&error, topic))?;
+        let mut left: BTreeMap<i32, i64> =
+            self.stretches.iter().filter(|one| one.from < one.to).map(|one| (one.partition, one.to)).collect();
         let mut heard = Instant::now();
         while !left.is_empty() && !self.stop.is_cancelled() {
             match client.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    let record = detach::record(&message);
-                    drop(message);
-                    let partition = record.position.partition;
-                    if !self.take(record, left) {
+                    let (partition, offset) = (message.partition(), message.offset());
+                    let to = left.get(&partition).copied().unwrap_or(0);
+                    if offset < to && !show(&message) {
                         return Ok(());
                     }
-                    if !left.contains_key(&partition) {
-                        silence(client, topic, partition);
+                    if offset + 1 >= to && left.remove(&partition).is_some() {
+                        silence(&client, topic, partition);
                     }
                     heard = Instant::now();
                 }
                 // The end lies at or behind `to`, which was an end when it was asked for.
                 Some(Err(ClientError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                Some(Err(ClientError::MessageConsumptionFatal(code))) => {
-                    return Err(KafkaError::Fatal(code.to_string()));
-                }
-                Some(Err(error)) => {
-                    let error = KafkaError::of(&error, topic);
-                    if matches!(error, KafkaError::AbsentTopic(_)) {
-                        return Err(error);
-                    }
-                    tracing::debug!(%error, "reading a stretch of the log, trying on");
-                }
+                Some(Err(error)) => complain(&error, topic)?,
                 None => {}
             }
             if heard.elapsed() > SILENCE {
@@ -194,21 +227,13 @@ impl Reading {
         Ok(())
     }
 
-    /// False when nobody wants records any more.
-    fn take(&self, record: Record, left: &mut BTreeMap<i32, i64>) -> bool {
-        let (partition, offset) = (record.position.partition, record.position.offset);
-        let Some(to) = left.get(&partition).copied() else {
-            return true;
-        };
-        if offset + 1 >= to {
-            left.remove(&partition);
-        }
-        offset >= to
-            || self.runtime.block_on(async {
-                tokio::select! {
-                    () = self.stop.cancelled() => false,
-                    sent = self.into.send(record) => sent.is_ok(),
-                }
-            })
+    /// False when nobody wants any more.
+    fn hand_over<T>(&self, into: &mpsc::Sender<T>, value: T) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = self.stop.cancelled() => false,
+                sent = into.send(value) => sent.is_ok(),
+            }
+        })
     }
 }

@@ -4,26 +4,31 @@
 //! **Invariant:** without a way out nothing is written anywhere. What is published is named as the live run named it, so
 //! a second time, or beside a second replay, nothing doubles; what the log or the API server says is over stays over.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     lab::{Came, Lab},
-    standing::{Endings, Fate, Field, Standing},
+    report::{self, Line, Report},
+    standing::{Endings, Fate, Standing},
 };
 use crate::{
-    alert::{EventTime, Signal, record},
+    alert::{EventTime, Position, Signal, record},
     decide::outcome::Outcome,
     kafka::{KafkaError, Outgoing, Record, producer::Producer},
     memory::MemoryError,
     pipeline::{Pipeline, expression::Expression},
-    remediation::{Draft, Generation, Remediation, Update},
+    remediation::{Draft, Generation, GroupId, Remediation, Update},
     work::waiting::outgoing,
 };
 
-/// Lines of one kind that a report keeps; its counts count all.
-const KEPT: usize = 10_000;
+/// A second's worth of turns takes this long: a hundredth is left for what a record waits between its turn and its stamp.
+const TURNS: Duration = Duration::from_millis(1010);
 /// Up to this rate drafts go out one by one.
 const ONE_BY_ONE: u32 = 100;
 
@@ -63,54 +68,6 @@ pub enum Halted {
     Memory(#[from] MemoryError),
 }
 
-/// An object in a report.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Line {
-    /// `namespace/name`.
-    pub object: String,
-    /// The alert's name.
-    pub alert: String,
-    /// When it began.
-    pub first_seen: String,
-    /// Whether it is a storm.
-    pub storm: bool,
-    /// Its priority, by this run.
-    pub priority: String,
-    /// Its phase, for one that is over.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    /// What its spec says differently.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub fields: Vec<Field>,
-}
-
-/// What a replay found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Report {
-    /// Records that were read, the horizon before the range included.
-    pub records: u64,
-    /// How the records of the range end.
-    pub outcomes: BTreeMap<&'static str, u64>,
-    /// Incidents without an object.
-    pub would_create: u64,
-    /// Incidents whose object says the same.
-    pub exist: u64,
-    /// Incidents whose object says something else.
-    pub differ: u64,
-    /// Incidents that are over and have no object of their own any more.
-    pub over: u64,
-    /// Drafts that were published.
-    pub published: u64,
-    /// Records of the range that cannot be read.
-    pub unreadable: u64,
-    /// The incidents without an object, up to 10 000 of them.
-    pub missing: Vec<Line>,
-    /// Those that differ.
-    pub differing: Vec<Line>,
-    /// Those that are over.
-    pub suppressed: Vec<Line>,
-}
-
 /// A replay under way.
 #[derive(Debug)]
 pub struct Course<'a> {
@@ -120,10 +77,15 @@ pub struct Course<'a> {
     standing: Option<&'a Standing>,
     endings: Endings,
     way: Option<Way>,
+    /// Records that were sent, and when the next may be.
+    sent: u64,
+    turn: Instant,
     /// Incidents that began before the range: they belong to it if they fire within.
     early: BTreeMap<Generation, (Box<Record>, Box<Draft>)>,
-    /// Drafts that were published, and how each stands at last, if there is more to say than the draft does.
-    published: BTreeMap<Generation, Option<Box<Update>>>,
+    /// Incidents whose object was there.
+    standing_there: BTreeSet<Generation>,
+    /// Incidents of which something is published, and how each stands, if that is yet to be told.
+    untold: BTreeMap<(GroupId, Generation), Option<Box<Update>>>,
     /// What was found so far.
     pub report: Report,
 }
@@ -145,8 +107,11 @@ impl<'a> Course<'a> {
             standing,
             endings,
             way,
+            sent: 0,
+            turn: Instant::now(),
             early: BTreeMap::new(),
-            published: BTreeMap::new(),
+            standing_there: BTreeSet::new(),
+            untold: BTreeMap::new(),
             report: Report::default(),
         }
     }
@@ -180,13 +145,9 @@ impl<'a> Course<'a> {
     pub async fn finish(&mut self, time: EventTime) -> Result<(), Halted> {
         let came = self.lab.reach(time).await?;
         self.note(came).await?;
-        let updates: Vec<Outgoing> = std::mem::take(&mut self.published)
-            .into_values()
-            .flatten()
-            .map(|update| outgoing(&Remediation::Update(update)))
-            .collect();
-        for update in updates {
-            self.send(update).await?;
+        let groups: BTreeSet<GroupId> = self.untold.keys().map(|(group, _)| *group).collect();
+        for group in groups {
+            self.tell(group).await?;
         }
         Ok(())
     }
@@ -233,10 +194,19 @@ impl<'a> Course<'a> {
         {
             self.judge(&record, draft).await?;
         }
-        if let Some(last) = self.published.get_mut(&generation) {
-            *last = Some(update);
+        let key = (update.incident.group, generation);
+        if self.untold.contains_key(&key) || self.is_behind(&update) {
+            self.untold.insert(key, Some(update));
         }
         Ok(())
+    }
+
+    /// Whether an object that was there counts less than the log: a replay before this one made it, and was stopped
+    /// before it told how it stands.
+    fn is_behind(&self, update: &Update) -> bool {
+        self.way.is_some()
+            && self.standing_there.contains(&update.incident.generation)
+            && self.standing.is_some_and(|standing| standing.is_behind(update))
     }
 
     fn fits(&self, record: &Record) -> bool {
@@ -258,18 +228,21 @@ impl<'a> Course<'a> {
         };
         let report = &mut self.report;
         match fate {
-            Fate::Exists(_) => report.exist += 1,
+            Fate::Exists(_) => {
+                report.exist += 1;
+                self.standing_there.insert(draft.incident.generation);
+            }
             Fate::Differs(object, fields) => {
                 report.differ += 1;
-                keep(&mut report.differing, Line { object, fields, ..line(&draft) });
+                report::keep(&mut report.differing, Line { object, fields, ..Line::of(&draft) });
             }
             Fate::Over(object, phase) => {
                 report.over += 1;
-                keep(&mut report.suppressed, Line { object, phase: Some(phase), ..line(&draft) });
+                report::keep(&mut report.suppressed, Line { object, phase: Some(phase), ..Line::of(&draft) });
             }
             Fate::Missing => {
                 report.would_create += 1;
-                keep(&mut report.missing, line(&draft));
+                report::keep(&mut report.missing, Line::of(&draft));
                 self.publish(draft).await?;
             }
         }
@@ -280,39 +253,42 @@ impl<'a> Course<'a> {
         if self.way.is_none() {
             return Ok(());
         }
-        let generation = draft.incident.generation;
+        // as work does: what is left to tell of the incident before goes out ahead of the one that settles it
+        let key = (draft.incident.group, draft.incident.generation);
+        self.tell(draft.incident.group).await?;
         self.send(outgoing(&Remediation::Draft(draft))).await?;
-        self.published.insert(generation, None);
+        self.untold.insert(key, None);
         self.report.published += 1;
         Ok(())
     }
 
-    /// One record, acknowledged, and then the rest until the next may go: two are never nearer than the rate says.
-    async fn send(&self, record: Outgoing) -> Result<(), Halted> {
-        let Some(way) = &self.way else { return Ok(()) };
-        way.producer.publish(&way.topic, record).await?;
-        let rest = Duration::from_secs(1) / way.rate.max(1);
-        if way.rate <= ONE_BY_ONE || self.report.published.is_multiple_of(u64::from(way.rate / ONE_BY_ONE)) {
-            sleep(if way.rate <= ONE_BY_ONE { rest } else { Duration::from_millis(10) }).await;
+    /// Says how incidents of a group stand, in the order in which they began.
+    async fn tell(&mut self, group: GroupId) -> Result<(), Halted> {
+        let first =
+            Generation { at: EventTime(i64::MIN), position: Position { partition: i32::MIN, offset: i64::MIN } };
+        let of_it = self.untold.range_mut((group, first)..).take_while(|((of, _), _)| *of == group);
+        let updates: Vec<Box<Update>> = of_it.filter_map(|(_, untold)| untold.take()).collect();
+        for update in updates {
+            if self.standing_there.contains(&update.incident.generation) {
+                self.report.brought_up += 1;
+            }
+            self.send(outgoing(&Remediation::Update(update))).await?;
         }
         Ok(())
     }
-}
 
-fn line(draft: &Draft) -> Line {
-    Line {
-        object: format!("{}/{}", draft.incident.namespace, draft.incident.name),
-        alert: draft.spec.signal_name.clone(),
-        first_seen: draft.progress.first_seen.rfc3339(),
-        storm: draft.incident.storm,
-        priority: draft.spec.priority.clone(),
-        phase: None,
-        fields: Vec::new(),
-    }
-}
-
-fn keep(lines: &mut Vec<Line>, line: Line) {
-    if lines.len() < KEPT {
-        lines.push(line);
+    /// One record, acknowledged. Two are never begun nearer to one another than the rate says, however long the first
+    /// of them took; beyond a hundred a second a clock is too coarse for that, and several share a turn.
+    async fn send(&mut self, record: Outgoing) -> Result<(), Halted> {
+        let Some(way) = &self.way else { return Ok(()) };
+        sleep_until(self.turn).await;
+        let begun = Instant::now();
+        way.producer.publish(&way.topic, record).await?;
+        self.sent += 1;
+        let together = (way.rate / ONE_BY_ONE).max(1);
+        if self.sent.is_multiple_of(u64::from(together)) {
+            self.turn = begun + TURNS * together / way.rate.max(1);
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! The story of one fingerprint in a stretch of the log: its records, what each of them was, its kin, the incidents that
 //! came of it and what they say. Reads and never writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::lab::{Came, Lab};
+use super::{
+    lab::{Came, Lab},
+    trail::{Trail, Which},
+};
 use crate::{
     alert::{Alert, Brief, EventTime, Kind, Position, Signal, record, record::IdentityField},
     decide::{
@@ -15,7 +18,7 @@ use crate::{
     kafka::Record,
     memory::MemoryError,
     pipeline::{Pipeline, Setting, written::show_span},
-    remediation::{Draft, Generation, Progress},
+    remediation::{Draft, Progress},
 };
 
 /// What is told of one record.
@@ -60,6 +63,12 @@ pub struct Incident {
     pub environment: String,
     /// At its beginning.
     pub priority: String,
+    /// Where its draft lies in `remediations`; more than once if its record was read again before it was finished, or a
+    /// replay published it.
+    pub drafts: Vec<String>,
+    /// Why drafts of it were set aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<String>,
     /// How its object stands now, as the asker knows.
     pub stands: String,
 }
@@ -98,7 +107,7 @@ pub struct Follow {
     lab: Lab,
     records: BTreeMap<(EventTime, Position), (Kind, Option<String>)>,
     alert: Option<Box<Alert>>,
-    incidents: BTreeMap<(Generation, bool), (Draft, Progress)>,
+    incidents: BTreeMap<Which, (Draft, Progress)>,
 }
 
 impl Follow {
@@ -174,9 +183,16 @@ impl Follow {
         first == self.fingerprint || members.into_iter().any(|member| member.fingerprint == self.fingerprint)
     }
 
-    /// Tells it. `settings` are where each setting was written, `stands` says how an object stands now.
+    /// The incidents that were found so far.
     #[must_use]
-    pub fn tell(self, settings: &[Setting], stands: impl Fn(&str) -> String) -> Story {
+    pub fn which(&self) -> BTreeSet<Which> {
+        self.incidents.keys().copied().collect()
+    }
+
+    /// Tells it. `settings` are where each setting was written, `trail` what was drafted, `stands` says how an object
+    /// stands now.
+    #[must_use]
+    pub fn tell(self, settings: &[Setting], trail: &Trail, stands: impl Fn(&str) -> String) -> Story {
         let pipeline = &self.lab.bench().pipeline;
         let alert = self.alert.as_deref();
         let record = |(at, position): (EventTime, Position), (kind, outcome): (Kind, Option<String>)| Told {
@@ -185,7 +201,12 @@ impl Follow {
             kind: kind.as_str().to_owned(),
             outcome: outcome.unwrap_or_else(|| "waiting".to_owned()),
         };
-        let incidents = self.incidents.into_values().map(|(draft, last)| incident(&self.topic, &draft, &last, &stands));
+        let remediations = &pipeline.topics.remediations;
+        let incidents = self.incidents.into_iter().map(|(which, (draft, last))| Incident {
+            drafts: trail.drafts(which).iter().map(|position| format!("{remediations}/{position}")).collect(),
+            refusals: trail.refusals(which),
+            ..incident(&self.topic, &draft, &last, &stands)
+        });
         Story {
             fingerprint: self
                 .alert
@@ -213,6 +234,8 @@ fn incident(topic: &str, draft: &Draft, last: &Progress, stands: &impl Fn(&str) 
         severity: draft.spec.severity.clone(),
         environment: draft.spec.environment.clone(),
         priority: draft.spec.priority.clone(),
+        drafts: Vec::new(),
+        refusals: Vec::new(),
         stands: stands(&object),
         object,
     }

@@ -7,11 +7,7 @@
 //! Three things a lab does not know: labels that namespaces bore before it was told, a pipeline that was changed
 //! meanwhile, and partitions that nobody read for longer than `storm.hold_max`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     alert::{EventTime, Kind, Position, headers, record::AlertError},
@@ -66,7 +62,8 @@ pub enum Came {
 /// What is in hand of one partition.
 #[derive(Debug, Default)]
 struct Hand {
-    unfinished: BTreeSet<i64>,
+    /// Records that are not finished, with their event times.
+    unfinished: BTreeMap<i64, EventTime>,
     waiting: BTreeMap<i64, Waiting>,
     rest: Vec<Record>,
 }
@@ -176,24 +173,19 @@ impl Lab {
     /// One batch of one partition, as `work::partition` goes about it.
     async fn apply(&mut self, partition: i32, records: Vec<Record>) -> Result<(), MemoryError> {
         let hand = self.hands.entry(partition).or_default();
-        hand.unfinished.extend(records.iter().map(|record| record.position.offset));
+        hand.unfinished.extend(records.iter().map(|record| (record.position.offset, record.at)));
         let mut batch = std::mem::take(&mut hand.rest);
         batch.extend(records);
         let held = &hand.unfinished;
-        let unfinished = |position: Position| position.partition == partition && held.contains(&position.offset);
+        let unfinished = |position: Position| position.partition == partition && held.contains_key(&position.offset);
         let applied = batch::apply(&self.bench, &batch, self.mark, &unfinished).await?;
-        let times: BTreeMap<i64, EventTime> = match applied.finished.len() {
-            0 => BTreeMap::new(),
-            _ => batch.iter().map(|record| (record.position.offset, record.at)).collect(),
-        };
         for (position, outcome) in applied.finished {
-            let at = times.get(&position.offset).copied().unwrap_or_default();
-            if hand.unfinished.remove(&position.offset) {
+            if let Some(at) = hand.unfinished.remove(&position.offset) {
                 self.came.push(Came::Ended { position, at, outcome });
             }
         }
         for (record, error) in applied.unreadable {
-            if hand.unfinished.remove(&record.position.offset) {
+            if hand.unfinished.remove(&record.position.offset).is_some() {
                 let (position, at, outcome) = (record.position, record.at, Outcome::DeadLettered);
                 self.came.push(Came::Unreadable { record: Box::new(record), error });
                 self.came.push(Came::Ended { position, at, outcome });

@@ -7,5 +7,7 @@ pub mod input;
 pub mod lab;
 pub mod letters;
 pub mod redrive;
+pub mod report;
 pub mod standing;
+pub mod trail;
 pub mod trial;

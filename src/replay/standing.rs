@@ -12,7 +12,7 @@ use crate::{
     alert::{Brief, EventTime},
     pipeline::Pipeline,
     remediation::{
-        Draft, Generation, Remediation,
+        Draft, Generation, Remediation, Update,
         crd::{RemediationRequest, RemediationRequestSpec},
     },
     sink::{
@@ -179,6 +179,23 @@ impl Standing {
         match object.and_then(|object| object.over()) {
             Some(phase) if !own => Ok(Fate::Over(id.to_string(), phase.to_owned())),
             _ => Ok(Fate::Exists(id.to_string())),
+        }
+    }
+
+    /// Whether the live object of an incident counts less of it than this, or does not say that it was resolved. Of what
+    /// was folded into it later, it says nothing.
+    #[must_use]
+    pub fn is_behind(&self, update: &Update) -> bool {
+        let Verdict::Update(id) = self.live.judge(&Remediation::Update(Box::new(update.clone()))) else { return false };
+        let Some(status) = self.live.object(&id).map(|object| &object.status) else { return false };
+        let newest = update.incident.generation.to_string();
+        match &status.deduplication {
+            None => true,
+            Some(dedup) if dedup.generation != newest => false,
+            Some(dedup) => {
+                dedup.generation_count < update.progress.count
+                    || (update.progress.resolved_at.is_some() && status.resolved_at.is_none())
+            }
         }
     }
 
