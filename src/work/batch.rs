@@ -322,7 +322,7 @@ fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waitin
     let (severity, standing, told) = (kin.began.clone(), Standing::Waiting, Told::default());
     let kin = Kin { whole, count, seen, severity, resolved_at: None, standing, told, ..kin };
     let (record, group, rule) = (item.record.clone(), kinship.group, kinship.rule);
-    Some(Waiting { record, generation, group, rule, kin, again: true })
+    Some(Waiting { record, generation, group, rule, kin, again: true, judged: None })
 }
 
 /// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
