@@ -45,6 +45,8 @@ pub fn fold(object: &Object, incident: &Incident, progress: &Progress, rules: &R
     } else {
         let turn = generation(&mut dedup, incident.generation, progress);
         if turn == Turn::Stale {
+            // what is told late of an older incident is no news but this: a storm lists the object
+            status.superseded_by = status.superseded_by.or_else(|| progress.superseded_by.clone());
             status.deduplication = Some(dedup);
             status.storm_aggregation = storm;
             return status;
@@ -419,6 +421,27 @@ mod tests {
         object.status = fold(&object, &again, &seen(&again, 1, 1_500), &rules().fold);
         object.status = fold(&object, &later, &kin(&later, 6, &[("c", 900), ("b*", 895)]), &rules().fold);
         assert_eq!(object.storm_status().unwrap().alert_count, 9, "what began later is not the storm's");
+    }
+
+    #[test]
+    fn f12_that_a_storm_lists_an_object_is_told_in_any_order() {
+        let (older, newer) = (single("a", 10), single("a", 900));
+        let by = |storm: &str, of: &Incident| Progress { superseded_by: Some(storm.into()), ..seen(of, 1, 10) };
+        let (plain, listed) = (seen(&newer, 1, 900), by("crash-1", &older));
+        for told in [[(&newer, &plain), (&older, &listed)], [(&older, &listed), (&newer, &plain)]] {
+            let mut object = object(&older);
+            for (incident, progress) in told {
+                object.status = fold(&object, incident, progress, &rules().fold);
+            }
+            assert_eq!(object.status.superseded_by.as_deref(), Some("crash-1"));
+            object.status = fold(&object, &newer, &by("crash-2", &newer), &rules().fold);
+            object.status = fold(&object, &older, &listed, &rules().fold);
+            assert_eq!(
+                object.status.superseded_by.as_deref(),
+                Some("crash-2"),
+                "the newer one's storm is the later word"
+            );
+        }
     }
 
     #[test]
