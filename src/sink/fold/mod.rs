@@ -48,6 +48,8 @@ pub fn fold(object: &Object, incident: &Incident, progress: &Progress, rules: &R
     } else {
         let turn = generation(&mut dedup, incident.generation, progress);
         if turn == Turn::Stale {
+            // what is told late of an older incident is no news but this: a storm lists the object
+            status.superseded_by = status.superseded_by.or_else(|| progress.superseded_by.clone());
             status.deduplication = Some(dedup);
             status.storm_aggregation = storm;
             return status;

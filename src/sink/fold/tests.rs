@@ -132,6 +132,23 @@ fn f12_an_incident_that_began_before_the_storm_that_took_it_over_counts_once_too
 }
 
 #[test]
+fn f12_that_a_storm_lists_an_object_is_told_in_any_order() {
+    let (older, newer) = (single("a", 10), single("a", 900));
+    let by = |storm: &str, of: &Incident| Progress { superseded_by: Some(storm.into()), ..seen(of, 1, 10) };
+    let (plain, listed) = (seen(&newer, 1, 900), by("crash-1", &older));
+    for told in [[(&newer, &plain), (&older, &listed)], [(&older, &listed), (&newer, &plain)]] {
+        let mut object = object(&older);
+        for (incident, progress) in told {
+            object.status = fold(&object, incident, progress, &rules().fold);
+        }
+        assert_eq!(object.status.superseded_by.as_deref(), Some("crash-1"));
+        object.status = fold(&object, &newer, &by("crash-2", &newer), &rules().fold);
+        object.status = fold(&object, &older, &listed, &rules().fold);
+        assert_eq!(object.status.superseded_by.as_deref(), Some("crash-2"), "the newer one's storm is the later word");
+    }
+}
+
+#[test]
 fn a12_a_resolve_of_the_unknown_ends_only_what_began_before_it() {
     let (incident, mut object) = (single("a", 10), object(&single("a", 10)));
     object.status = fold(&object, &incident, &seen(&incident, 1, 10), &rules().fold);
