@@ -150,7 +150,7 @@ impl Lab {
             self.read = records.iter().map(|record| record.at).fold(self.read, EventTime::max);
             self.apply(partition, records).await?;
         }
-        Ok(())
+        self.work().await // what it has to tell is due from now on
     }
 
     /// Nothing before this time is missing: decides what is due by then.
