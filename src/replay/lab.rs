@@ -29,6 +29,10 @@ use crate::{
 /// Event time that is taken at once: far less than memory keeps anything.
 const SLICE: Duration = Duration::from_secs(30);
 
+/// Records that are taken at once at most, and what they may weigh.
+const MOST: usize = 20_000;
+const WEIGHT: usize = 16 << 20;
+
 /// What came of a record, or of time that passed.
 #[derive(Debug)]
 pub enum Came {
@@ -68,11 +72,33 @@ struct Hand {
     rest: Vec<Record>,
 }
 
+/// Records that are taken together, so that a fingerprint that fires all the time is asked for once.
+#[derive(Debug, Default)]
+struct Slice {
+    records: BTreeMap<i32, Vec<Record>>,
+    first: Option<EventTime>,
+    count: usize,
+    weight: usize,
+}
+
+impl Slice {
+    fn is_over_at(&self, time: EventTime) -> bool {
+        self.count >= MOST || self.weight >= WEIGHT || self.first.is_some_and(|first| time > first.plus(SLICE))
+    }
+
+    fn push(&mut self, record: Record) {
+        self.count += 1;
+        self.weight += record.value.len();
+        self.records.entry(record.position.partition).or_default().push(record);
+    }
+}
+
 /// The bench of `work` with nothing around it.
 #[derive(Debug)]
 pub struct Lab {
     bench: Bench<Local>,
     hands: BTreeMap<i32, Hand>,
+    slice: Slice,
     /// Everything before this time is taken.
     read: EventTime,
     /// Up to where decisions were taken.
@@ -94,7 +120,8 @@ impl Lab {
             metrics: WorkMetrics::register(&mut Registry::new()),
         };
         let beginning = EventTime(i64::MIN + 1);
-        Self { bench, hands: BTreeMap::new(), read: beginning, mark: beginning, untold: None, came: Vec::new() }
+        let (hands, slice) = (BTreeMap::new(), Slice::default());
+        Self { bench, hands, slice, read: beginning, mark: beginning, untold: None, came: Vec::new() }
     }
 
     /// Takes records, later ones than before, all partitions in order of event time; decides what is due by then.
@@ -102,25 +129,28 @@ impl Lab {
     /// # Errors
     /// Never by memory in this process; the bench's own.
     pub async fn take(&mut self, records: Vec<Record>) -> Result<Vec<Came>, MemoryError> {
-        let mut some: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
-        let mut first: Option<EventTime> = None;
         for record in records {
             let ends = record.headers.last(headers::KIND) == Some(Kind::Closed.as_str().as_bytes());
             // what began before an end is decided before that is read: of what is over, a late reader writes no draft
-            if ends || first.is_some_and(|first| record.at > first.plus(SLICE)) {
-                self.apply_all(std::mem::take(&mut some)).await?;
-                self.pass(record.at).await?;
-                first = None;
+            if ends || self.slice.is_over_at(record.at) {
+                self.close_slice().await?;
             }
-            if first.is_none() {
-                first = Some(record.at);
+            if self.slice.first.is_none() {
+                self.slice.first = Some(record.at);
                 self.pass(record.at).await?;
             }
-            some.entry(record.position.partition).or_default().push(record);
+            self.slice.push(record);
         }
-        self.apply_all(some).await?;
-        self.work().await?;
         Ok(std::mem::take(&mut self.came))
+    }
+
+    /// Applies what was taken together.
+    async fn close_slice(&mut self) -> Result<(), MemoryError> {
+        for (partition, records) in std::mem::take(&mut self.slice).records {
+            self.read = records.iter().map(|record| record.at).fold(self.read, EventTime::max);
+            self.apply(partition, records).await?;
+        }
+        self.work().await // what it has to tell is due from now on
     }
 
     /// Nothing before this time is missing: decides what is due by then.
@@ -128,6 +158,7 @@ impl Lab {
     /// # Errors
     /// As [`Lab::take`].
     pub async fn reach(&mut self, time: EventTime) -> Result<Vec<Came>, MemoryError> {
+        self.close_slice().await?;
         self.pass(time).await?;
         Ok(std::mem::take(&mut self.came))
     }
@@ -148,20 +179,13 @@ impl Lab {
         waiting.chain(self.untold).filter(|due| *due > self.mark && due.0 < i64::MAX).min()
     }
 
-    async fn apply_all(&mut self, some: BTreeMap<i32, Vec<Record>>) -> Result<(), MemoryError> {
-        for (partition, records) in some {
-            self.read = records.iter().map(|record| record.at).fold(self.read, EventTime::max);
-            self.apply(partition, records).await?;
-        }
-        Ok(())
-    }
-
     /// Whether a record in hand that opened an incident before this time still waits for its decision.
     #[must_use]
     pub fn waits(&self, before: EventTime) -> bool {
         let waiting = self.hands.values().flat_map(|hand| hand.waiting.values());
         waiting.map(|waiting| waiting.generation.at).any(|at| at < before)
             || self.hands.values().flat_map(|hand| &hand.rest).any(|record| record.at < before)
+            || self.slice.first.is_some_and(|first| first < before)
     }
 
     /// What every step leans on.

@@ -86,18 +86,7 @@ async fn l05_missing_drafts_go_out_at_their_own_rate_beside_live_traffic_that_do
     for round in 0..rounds {
         let calm = live(&case, &format!("Calm{round}"), |count| count < 50).await;
         alone.push(slowest_hundredth(&watch, &calm).await);
-        let filter = format!("alert.name.startsWith('Lost{round}n')");
-        let rate = format!("{RATE}/s");
-        let flags = ["--from", "-2h", "--mode", "missing-only", "--rate", &rate, "--filter", &filter];
-        let over = std::cell::Cell::new(false);
-        let replaying = async {
-            let report = replay(&stages.ingest, &flags).await;
-            over.set(true);
-            report
-        };
-        let word = format!("Busy{round}");
-        let (report, busy) = tokio::join!(replaying, live(&case, &word, |count| !over.get() && count < 100));
-        assert_eq!(found(&report), ([LOST as u64, 0, 0, 0], LOST as u64), "{report}");
+        let busy = live_beside_a_replay(&case, &stages, round).await;
         beside.push(slowest_hundredth(&watch, &busy).await);
     }
     let (calm, busy) = (median(alone.clone()), median(beside.clone()));
@@ -114,13 +103,35 @@ async fn l05_missing_drafts_go_out_at_their_own_rate_beside_live_traffic_that_do
     assert_eq!(report["would_create"], json!(0), "{report}");
     case.settled_by_sink().await;
     rates_were_kept(&case, &proxy).await;
+    nothing_doubled(&case, &watch, rounds * LOST).await;
+}
+
+/// Live alerts for as long as a replay of one round publishes what is lost, but five seconds at most.
+async fn live_beside_a_replay(case: &Case, stages: &Deployment, round: usize) -> Posted {
+    let filter = format!("alert.name.startsWith('Lost{round}n')");
+    let rate = format!("{RATE}/s");
+    let flags = ["--from", "-2h", "--mode", "missing-only", "--rate", &rate, "--filter", &filter];
+    let over = std::cell::Cell::new(false);
+    let replaying = async {
+        let report = replay(&stages.ingest, &flags).await;
+        over.set(true);
+        report
+    };
+    let word = format!("Busy{round}");
+    let (report, busy) = tokio::join!(replaying, live(case, &word, |count| !over.get() && count < 100));
+    assert_eq!(found(&report), ([LOST as u64, 0, 0, 0], LOST as u64), "{report}");
+    busy
+}
+
+/// Each object that was ever there is there, and is of a fingerprint of its own.
+async fn nothing_doubled(case: &Case, watch: &Recorder, lost_in_all: usize) {
     assert_eq!(watch.names().len(), case.kube.list(&case.namespace("shop")).await.len(), "nothing came and went");
     let of = |object: &Value| object["spec"]["signalFingerprint"].to_string();
     let objects = case.kube.list(&case.namespace("shop")).await;
     let fingerprints: BTreeSet<String> = objects.iter().map(of).collect();
     assert_eq!(fingerprints.len(), objects.len(), "nothing doubled");
     let lost = objects.iter().filter(|object| name(object).starts_with("lost")).count();
-    assert_eq!(lost, rounds * LOST);
+    assert_eq!(lost, lost_in_all);
 }
 
 /// In no second more drafts than the rate says, and no more writes than the budget.

@@ -63,18 +63,7 @@ async fn l08_lines_webhooks_and_events_from_files_and_a_pipe_are_decided_at_thei
     case.objects("shop", 0).await;
     assert_eq!(case.kafka.count(&case.remediations).await, 0, "looking publishes nothing");
 
-    // the same by a pipe, one after the other, and then all of it from files: each is there once
-    let missing = ["-", "--mode", "missing-only", "--rate", "100/s"];
-    for (input, found_in_it) in [(lines(&shop), 7), (hook.into_bytes(), 1), (events(&shop).to_string().into_bytes(), 2)]
-    {
-        let told = piped(&stages.ingest, &missing, input).await;
-        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-        let report: Value = serde_json::from_slice(&told.stdout).expect("one document");
-        assert_eq!(found(&report), ([found_in_it, 0, 0, 0], found_in_it), "{report}");
-        if found_in_it == 7 {
-            assert!(String::from_utf8_lossy(&told.stderr).contains("standard input:7: no JSON"));
-        }
-    }
+    one_by_one_through_a_pipe(&stages.ingest, &shop, hook).await;
     let back = case.until("shop", "all to be there, with their counts", |seen| {
         seen.len() == 10 && seen.iter().map(count).sum::<u64>() == 23
     });
@@ -90,4 +79,18 @@ async fn l08_lines_webhooks_and_events_from_files_and_a_pipe_are_decided_at_thei
     let nowhere = stages.ingest.run(&["replay", "--input", "no-such-file.json"]).await;
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("no-such-file.json cannot be read"));
+}
+
+/// The same by a pipe, one after the other, and published.
+async fn one_by_one_through_a_pipe(setting: &Setting, shop: &str, hook: String) {
+    let missing = ["-", "--mode", "missing-only", "--rate", "100/s"];
+    for (input, found_in_it) in [(lines(shop), 7), (hook.into_bytes(), 1), (events(shop).to_string().into_bytes(), 2)] {
+        let told = piped(setting, &missing, input).await;
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let report: Value = serde_json::from_slice(&told.stdout).expect("one document");
+        assert_eq!(found(&report), ([found_in_it, 0, 0, 0], found_in_it), "{report}");
+        if found_in_it == 7 {
+            assert!(String::from_utf8_lossy(&told.stderr).contains("standard input:7: no JSON"));
+        }
+    }
 }

@@ -71,23 +71,9 @@ async fn l02_an_hour_of_mixed_traffic_comes_back_as_it_was_and_nothing_that_was_
     println!("{records} records, {incidents} incidents: lived through in {:?}", began.elapsed());
     // every fifth is over, half of these by their phase, half because somebody deleted them, a storm among these
     let (over, live): (Vec<_>, Vec<_>) = objects.iter().enumerate().partition(|(n, _)| n % 5 == 0);
-    for (n, object) in &over {
-        match n % 10 {
-            0 => case.kube.phase(&shop, name(object), "Completed").await,
-            _ => case.kube.delete(&shop, name(object)).await,
-        }
-    }
-    let told = async || case.closed_so_far().await;
-    let ends: usize = over.iter().map(|(_, object)| members(object)).sum();
-    until_eq(LONG, "each end to be told, member by member", ends, told).await;
-
-    for sink in stages.sinks.drain(..) {
-        assert!(sink.stop().await.success());
-    }
-    for some in case.kube.list(&shop).await.chunks(20) {
-        join_all(some.iter().map(|object| case.kube.delete(&shop, name(object)))).await;
-    }
-    stages.add(SINK).await;
+    end(&case, &over).await;
+    let lost: Vec<String> = case.kube.list(&shop).await.iter().map(|object| name(object).to_owned()).collect();
+    delete_unseen(&case, &mut stages, &lost).await;
     let watch = case.record("shop").await;
     let flags = ["--from", "-90m", "--mode", "missing-only", "--rate", "500/s"];
     let began = Instant::now();
@@ -109,4 +95,18 @@ async fn l02_an_hour_of_mixed_traffic_comes_back_as_it_was_and_nothing_that_was_
 fn members(object: &Value) -> usize {
     let members = object["status"]["stormAggregation"]["totalAffectedResources"].as_u64();
     members.map_or(1, |members| usize::try_from(members).expect("few"))
+}
+
+/// Ends these objects, and waits until the log is told.
+async fn end(case: &Case, over: &[(usize, &Value)]) {
+    let shop = case.namespace("shop");
+    for (n, object) in over {
+        match n % 10 {
+            0 => case.kube.phase(&shop, name(object), "Completed").await,
+            _ => case.kube.delete(&shop, name(object)).await,
+        }
+    }
+    let told = async || case.closed_so_far().await;
+    let ends: usize = over.iter().map(|(_, object)| members(object)).sum();
+    until_eq(LONG, "each end to be told, member by member", ends, told).await;
 }

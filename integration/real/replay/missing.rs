@@ -80,23 +80,7 @@ async fn l09_a_replay_that_is_killed_told_to_stop_and_run_twice_at_once_doubles_
     };
     let (case, stages) = Case::after("l09", unlimited(), SINK, past).await;
     let recorder = case.record("shop").await;
-    let slow = ["--from", "-1h", "--mode", "missing-only", "--rate", "4/s"];
-    let running = async |seen: usize| {
-        let process = begin(&stages.ingest, &slow, &case);
-        case.until("shop", "some of them to be back", |objects| objects.len() >= seen).await;
-        process
-    };
-    let mut killed = running(4).await;
-    killed.kill();
-    let so_far = case.kube.list(&case.namespace("shop")).await.len();
-    assert!(so_far < 30, "{so_far} are there already\n{}", killed.printed());
-    let mut told = running(so_far + 4).await;
-    told.signal("INT");
-    assert_eq!(told.exit(SOON).await.code(), Some(1), "{}", told.printed());
-    assert!(told.printed().contains("run it again to go on"), "{}", told.printed());
-    case.settled_by_sink().await;
-    let so_far = case.kube.list(&case.namespace("shop")).await.len();
-    assert!(so_far < 40, "{so_far} are there already\n{}", told.printed());
+    let so_far = interrupted(&case, &stages).await;
     // both begin with the same objects missing, and both publish them
     let flags = ["--from", "-1h", "--mode", "missing-only", "--rate", "50/s"];
     let (one, other) = tokio::join!(replay(&stages.ingest, &flags), replay(&stages.ingest, &flags));
@@ -119,4 +103,26 @@ async fn l09_a_replay_that_is_killed_told_to_stop_and_run_twice_at_once_doubles_
     assert_eq!(drafted.len(), 40, "whoever drafts, names are the same");
     let report = replay(&stages.ingest, &flags).await;
     assert_eq!((found(&report), &report["brought_up"]), (([0, 40, 0, 0], 0), &json!(0)), "{report}");
+}
+
+/// A replay that is killed, and one that is told to stop; how many objects are there then.
+async fn interrupted(case: &Case, stages: &Deployment) -> usize {
+    let slow = ["--from", "-1h", "--mode", "missing-only", "--rate", "4/s"];
+    let running = async |seen: usize| {
+        let process = begin(&stages.ingest, &slow, case);
+        case.until("shop", "some of them to be back", |objects| objects.len() >= seen).await;
+        process
+    };
+    let mut killed = running(4).await;
+    killed.kill();
+    let so_far = case.kube.list(&case.namespace("shop")).await.len();
+    assert!(so_far < 30, "{so_far} are there already\n{}", killed.printed());
+    let mut told = running(so_far + 4).await;
+    told.signal("INT");
+    assert_eq!(told.exit(SOON).await.code(), Some(1), "{}", told.printed());
+    assert!(told.printed().contains("run it again to go on"), "{}", told.printed());
+    case.settled_by_sink().await;
+    let so_far = case.kube.list(&case.namespace("shop")).await.len();
+    assert!(so_far < 40, "{so_far} are there already\n{}", told.printed());
+    so_far
 }

@@ -65,7 +65,9 @@ async fn delete_unseen(case: &Case, stages: &mut Deployment, objects: &[String])
         assert!(sink.stop().await.success());
     }
     let shop = case.namespace("shop");
-    join_all(objects.iter().map(|object| case.kube.delete(&shop, object))).await;
+    for some in objects.chunks(20) {
+        join_all(some.iter().map(|object| case.kube.delete(&shop, object))).await;
+    }
     stages.add(SINK).await;
 }
 
@@ -106,7 +108,7 @@ fn environment<'a>(command: &'a mut std::process::Command, setting: &Setting) ->
 /// How large a test is: what this variable says, for the commands of the justfile, else what a ring has room for.
 fn size(variable: &str, small: usize) -> usize {
     let told = std::env::var(variable).ok();
-    told.map_or(small, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+    told.map_or(small, |text| text.parse().expect("a number"))
 }
 
 /// The drafts in `remediations` from these offsets on.

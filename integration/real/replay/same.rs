@@ -31,13 +31,18 @@ async fn l04_a_range_that_begins_in_the_middle_of_a_storm_finds_it_whole_and_say
     assert_eq!(specs(&back), specs(&objects));
     case.settled_by_sink().await;
 
-    // retention takes what came before the middle; the sink, which tells of other tests' ends, is stopped
     for sink in stages.sinks.drain(..) {
-        assert!(sink.stop().await.success());
+        assert!(sink.stop().await.success()); // it tells of other tests' ends too
     }
+    let whole = expire(&case, middle).await;
+    expired_is_told(&case, &stages, begin, &whole).await;
+}
+
+/// Retention takes what came before a moment; from when on the log is whole.
+async fn expire(case: &Case, before: i64) -> String {
     let records = case.kafka.read(&case.alerts).await;
     let mut firsts: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
-    for record in records.iter().rev().filter(|record| record.timestamp > middle) {
+    for record in records.iter().rev().filter(|record| record.timestamp > before) {
         firsts.insert(record.partition, (record.offset, record.timestamp));
     }
     for (partition, end) in case.kafka.ends(&case.alerts).await {
@@ -45,7 +50,11 @@ async fn l04_a_range_that_begins_in_the_middle_of_a_storm_finds_it_whole_and_say
         case.kafka.forget(&case.alerts, partition, first).await;
     }
     let cut = firsts.values().filter(|(offset, _)| *offset > 0);
-    let whole = rfc3339(cut.map(|(_, at)| *at).max().expect("something was taken"));
+    rfc3339(cut.map(|(_, at)| *at).max().expect("something was taken"))
+}
+
+/// A range of which a part has expired: told, and nothing is published unless that is allowed.
+async fn expired_is_told(case: &Case, stages: &Deployment, begin: i64, whole: &str) {
     let from = rfc3339(begin);
     let told = stages.ingest.run(&["replay", "--from", &from]).await;
     let (text, why) = (String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
@@ -56,7 +65,7 @@ async fn l04_a_range_that_begins_in_the_middle_of_a_storm_finds_it_whole_and_say
     let refused = stages.ingest.run(&["replay", "--from", &from, "--mode", "missing-only"]).await;
     let why = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{why}");
-    assert!(why.contains("nothing was published") && why.contains(&whole), "{why}");
+    assert!(why.contains("nothing was published") && why.contains(whole), "{why}");
     assert_eq!(case.kafka.ends(&case.remediations).await, before);
     let report = replay(&stages.ingest, &["--from", &from, "--allow-partial"]).await;
     // five kin are no storm: each of them finds the storm that it was a member of
