@@ -16,22 +16,20 @@ mod print;
 mod progress;
 mod reload;
 mod replay;
+mod say;
 mod schemas;
 mod stages;
 mod test;
 
-use std::{
-    ffi::OsString,
-    fmt::Display,
-    io::{self, ErrorKind, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind as Refusal};
 
-use self::addresses::{Door, Kafka, Kubernetes, Process, Redis};
+pub(crate) use self::say::{columns, say};
+use self::{
+    addresses::{Door, Kafka, Kubernetes, Process, Redis},
+    say::complain,
+};
 use crate::pipeline::Pipeline;
 
 /// How long what still blocks at the end may take: a broker that hangs holds the last commit for ten seconds.
@@ -328,39 +326,6 @@ impl Topics {
         let pipeline: Pipeline = pipeline.read()?;
         stages::create_topics(kafka.check()?, pipeline).await
     }
-}
-
-/// Writes to standard output. Whoever reads may have had enough: a closed pipe is no failure.
-pub(crate) fn say(text: impl Display) -> Result<(), Failure> {
-    tell(&mut io::stdout().lock(), text)
-}
-
-fn tell(out: &mut impl Write, text: impl Display) -> Result<(), Failure> {
-    match write!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => {
-            written.map_err(|error| anyhow::Error::new(error).context("standard output cannot be written").into())
-        }
-    }
-}
-
-/// Lines of cells as columns, two blanks between them; the last one is as wide as it likes.
-pub(crate) fn columns(lines: &[Vec<String>]) -> String {
-    let count = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let wide = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..count).map(|column| wide(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Writes a line to standard error; there is nobody to tell if that fails.
-fn complain(text: impl Display) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The command line, as one would type it.
 
-use std::fs;
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+};
 
-use super::*;
+use super::{say::tell, *};
 
 /// What a command line ends with.
 fn code(args: &[&str]) -> String {

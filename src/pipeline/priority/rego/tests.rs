@@ -1,6 +1,6 @@
 //! What a Rego file may say, what is refused, and what is ended.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use super::*;
 use crate::pipeline::{
