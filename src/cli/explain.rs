@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, moment, progress::Progress, say, stages};
+use super::{Failure, Output, addresses, moment, progress::Progress, replay, say};
 use crate::{
     alert::{Brief, EventTime, Fingerprint, Position, record},
     kafka::{
@@ -104,8 +103,7 @@ impl Explain {
             Pipeline::parse_with_settings(&file, &text).map_err(|faults| addresses::told(&faults))?;
         let target = Target::parse(&self.target, &pipeline.topics.alerts)?;
         let (settings, cluster) = (self.kafka.check()?, self.kubernetes.check()?);
-        let client = kube::Client::try_from(stages::config(&cluster).await?)?;
-        let standing = Standing::list(client, &pipeline).await.context("the objects cannot be listed")?;
+        let standing = replay::standing(&cluster, &pipeline).await?;
         let fallback = cluster.fallback_namespace;
         let ground = Ground { settings, pipeline: Arc::new(pipeline), written, fallback, standing };
         let story = ground.story(target, range).await?;
