@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Output, addresses, files, moment, progress::Progress, say, stages};
+use super::{Failure, Output, addresses, files, moment, progress::Progress, replay, say};
 use crate::{
     alert::{Brief, EventTime, Fingerprint, Position, record},
     kafka::{
@@ -101,8 +100,7 @@ impl Explain {
         let (pipeline, written) = files::pipeline(&self.pipeline.pipeline).map_err(|faults| files::told(&faults))?;
         let target = Target::parse(&self.target, &pipeline.topics.alerts)?;
         let (settings, cluster) = (self.kafka.check()?, self.kubernetes.check()?);
-        let client = kube::Client::try_from(stages::config(&cluster).await?)?;
-        let standing = Standing::list(client, &pipeline).await.context("the objects cannot be listed")?;
+        let standing = replay::standing(&cluster, &pipeline).await?;
         let fallback = cluster.fallback_namespace;
         let ground = Ground { settings, pipeline: Arc::new(pipeline), written, fallback, standing };
         let story = ground.story(target, range).await?;
@@ -123,8 +121,7 @@ impl Ground {
                 Err(story) => return Ok(*story),
             },
             Target::Object(object) => {
-                let (_, begun) = self.standing.stands(&object);
-                let Some(begun) = begun else {
+                let Some(begun) = self.standing.find(&object).map(|found| found.begun) else {
                     let why = "there is no such object of ours; its alert's fingerprint, or a record's place, will do as well";
                     return Err(anyhow::anyhow!("{object}: {why}").into());
                 };
@@ -168,7 +165,7 @@ impl Ground {
         let wanted = followed.which();
         let since = wanted.iter().map(|(generation, _)| generation.at).min().unwrap_or(to).minus(SKEW);
         let trail = Trail::of(&self.settings, &self.pipeline.topics, (since, &wanted)).await?;
-        Ok(followed.tell(&self.written, &trail, |object| self.standing.stands(object).0))
+        Ok(followed.tell(&self.written, &trail, |object| self.standing.stands(object)))
     }
 
     /// Whose record it is, and the time around it; or all that is to be told, if it cannot be read.

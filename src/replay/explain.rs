@@ -189,10 +189,10 @@ impl Follow {
         self.incidents.keys().copied().collect()
     }
 
-    /// Tells it. `settings` are where each setting was written, `trail` what was drafted, `stands` says how an object
-    /// stands now.
+    /// Tells it. `settings` are where each setting was written, `trail` what was drafted, `stands` says where an
+    /// incident's object is now, and how it stands.
     #[must_use]
-    pub fn tell(self, settings: &[Setting], trail: &Trail, stands: impl Fn(&str) -> String) -> Story {
+    pub fn tell(self, settings: &[Setting], trail: &Trail, stands: impl Fn(&str) -> (String, String)) -> Story {
         let pipeline = &self.lab.bench().pipeline;
         let alert = self.alert.as_deref();
         let record = |(at, position): (EventTime, Position), (kind, outcome): (Kind, Option<String>)| Told {
@@ -220,8 +220,8 @@ impl Follow {
     }
 }
 
-fn incident(topic: &str, draft: &Draft, last: &Progress, stands: &impl Fn(&str) -> String) -> Incident {
-    let object = format!("{}/{}", draft.incident.namespace, draft.incident.name);
+fn incident(topic: &str, draft: &Draft, last: &Progress, stands: &impl Fn(&str) -> (String, String)) -> Incident {
+    let (object, stands) = stands(&format!("{}/{}", draft.incident.namespace, draft.incident.name));
     Incident {
         opened_by: format!("{topic}/{}", draft.incident.generation.position),
         storm: draft.incident.storm,
@@ -236,7 +236,7 @@ fn incident(topic: &str, draft: &Draft, last: &Progress, stands: &impl Fn(&str) 
         priority: draft.spec.priority.clone(),
         drafts: Vec::new(),
         refusals: Vec::new(),
-        stands: stands(&object),
+        stands,
         object,
     }
 }

@@ -12,12 +12,12 @@ use crate::{
     alert::{Brief, EventTime},
     pipeline::Pipeline,
     remediation::{
-        Draft, Generation, Remediation, Update,
+        Draft, Remediation, Update,
         crd::{RemediationRequest, RemediationRequestSpec},
     },
     sink::{
         live::{Live, Sight, StormLife, Verdict},
-        object::{ObjectId, Shown},
+        object::{Object, ObjectId, Shown},
     },
     work::namespaces::Namespaces,
 };
@@ -142,15 +142,22 @@ impl Standing {
         Ok(namespaces)
     }
 
-    /// How an object stands, in a word or two: its phase, `live`, or `absent`; and the generation that it was made for.
+    /// The object of that name in that namespace; else the one that was made for the incident of that name elsewhere: in
+    /// the fallback namespace, or with a suffix where a stranger had the name.
     #[must_use]
-    pub fn stands(&self, object: &str) -> (String, Option<Generation>) {
+    pub fn find(&self, object: &str) -> Option<&Object> {
         let (namespace, name) = object.split_once('/').unwrap_or(("", object));
-        match self.live.object(&ObjectId::new(namespace, name)) {
-            None => ("absent".to_owned(), None),
+        self.live.object(&ObjectId::new(namespace, name)).or_else(|| self.live.incident(name))
+    }
+
+    /// Where the object of an incident is, and how it stands in a word: its phase, `live`, or `absent`.
+    #[must_use]
+    pub fn stands(&self, object: &str) -> (String, String) {
+        match self.find(object) {
+            None => (object.to_owned(), "absent".to_owned()),
             Some(known) => {
                 let phase = known.status.overall_phase.clone().filter(|phase| !phase.is_empty());
-                (phase.unwrap_or_else(|| "live".to_owned()), Some(known.begun))
+                (known.id.to_string(), phase.unwrap_or_else(|| "live".to_owned()))
             }
         }
     }

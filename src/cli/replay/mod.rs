@@ -119,6 +119,21 @@ impl Replay {
     }
 }
 
+/// The objects that exist; a cluster that knows nothing of us yet is told apart from one that does not answer.
+pub(crate) async fn standing(cluster: &Cluster, pipeline: &Pipeline) -> Result<Standing, Failure> {
+    let client = kube::Client::try_from(stages::config(cluster).await?)?;
+    Standing::list(client, pipeline).await.map_err(|error| {
+        if let kube::Error::Api(told) = &error
+            && told.code == 404
+        {
+            let why =
+                "the API server serves no RemediationRequests: apply what `breakwater print crd` prints, and ask again";
+            return anyhow::anyhow!(why).into();
+        }
+        anyhow::Error::new(error).context("the objects cannot be listed").into()
+    })
+}
+
 /// A filter's fault is told with its column.
 pub(crate) fn compile(source: &str) -> Result<Expression, Failure> {
     Expression::compile(source).map_err(|refused| {
@@ -136,8 +151,7 @@ impl Checked {
     async fn run(self) -> Result<(), Failure> {
         let stop = CancellationToken::new();
         lifecycle::signals(stop.clone()).context("signals cannot be listened for")?;
-        let client = kube::Client::try_from(stages::config(&self.cluster).await?)?;
-        let standing = Standing::list(client, &self.pipeline).await.context("the objects cannot be listed")?;
+        let standing = standing(&self.cluster, &self.pipeline).await?;
         let (mut failure, mut notes) = (None, Vec::new());
         let report = if self.input.is_empty() {
             self.topic(&standing, &stop, &mut notes, &mut failure).await?

@@ -27,6 +27,12 @@ impl Live {
         }
     }
 
+    /// The object of an incident of that name, wherever it is.
+    #[must_use]
+    pub fn incident(&self, name: &str) -> Option<&Object> {
+        newest(self.all(self.incidents.get(name)))
+    }
+
     fn named(&self, incident: &Incident) -> Option<&Object> {
         let same = self.all(self.incidents.get(incident.name.as_str()));
         newest(same.filter(|object| object.fingerprint == incident.fingerprint))
