@@ -70,7 +70,8 @@ async fn troubled() -> (Case, Deployment, Proxy) {
     stages.add(Shape { work: 1, ..Shape::NONE }).await;
     let broken = [(Some(&b"key"[..]), &b"{ broken"[..])];
     case.kafka.produce(&case.alerts, &broken).await;
-    case.post(&[&[case.alert("Refused", "bad", "p")][..], &kin("Storm", &case.namespace("shop"), 12)].concat()).await;
+    let alone = [case.alert("Refused", "bad", "p"), case.alert("Homeless", "nowhere", "p")];
+    case.post(&[&alone[..], &kin("Storm", &case.namespace("shop"), 12)].concat()).await;
     case.until("shop", "one that was drafted twice, and a storm", |seen| {
         let counts: std::collections::BTreeSet<u64> = seen.iter().map(count).collect();
         seen.len() == 2 && counts == [1, 12].into()
@@ -112,6 +113,9 @@ async fn l12_members_of_storms_redeliveries_refusals_unreadable_records_and_stra
         (Some(1), &json!("absent")),
         "{told}"
     );
+    let homeless = &story(&stages, &of("Homeless")).await["incidents"][0];
+    assert_eq!(homeless["stands"], "live", "{homeless}");
+    assert!(homeless["object"].as_str().is_some_and(|object| object.starts_with(&format!("{}/", case.fallback))));
     let refusal = incident["refusals"][0].as_str().expect("one refusal");
     assert!(refusal.starts_with(&format!("{}/0/", case.dead_letters)) && refusal.contains(": refused: "), "{told}");
     assert_eq!(everything(&case).await, before, "nothing is written");
