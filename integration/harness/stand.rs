@@ -193,6 +193,31 @@ impl Stand {
         told
     }
 
+    /// Waits until everything that is in the log has had its effect. A storm of which nobody is left holds its partition
+    /// of `remediations` uncommitted for minutes, so the sinks are asked what they have in hand.
+    async fn settled(&mut self) {
+        let begun = std::time::Instant::now();
+        until_ok(LIVENESS, "the judges to commit and the sinks to have nothing in hand", async || {
+            self.tend();
+            let [work, sink] = &self.case.groups;
+            let (mut in_hand, mut dormant) = (0.0, 0.0);
+            for place in self.of("sink") {
+                let sink = &self.replicas[place].product;
+                in_hand += sink.metric("breakwater_sink_records_in_flight", &[]).await;
+                dormant += sink.metric("breakwater_sink_dormant_storms", &[]).await;
+            }
+            let of_work = self.case.kafka.lag(work, &self.case.alerts).await;
+            let of_sink = self.case.kafka.lag(sink, &self.case.remediations).await;
+            let quiet = of_work == 0 && in_hand == dormant && (of_sink == 0 || dormant > 0.0);
+            if quiet && begun.elapsed() > Duration::from_secs(1) {
+                Ok(())
+            } else {
+                Err(format!("work lags by {of_work}, sink by {of_sink}; {in_hand} in hand, {dormant} of them dormant"))
+            }
+        })
+        .await;
+    }
+
     /// What became of a load, once everything is as the log says; and a moment later it still is.
     pub async fn judge(&mut self, book: &Book) -> Outcomes {
         self.ready().await;
@@ -206,7 +231,7 @@ impl Stand {
             Err(format!("{wrong}\n{standing}"))
         })
         .await;
-        self.case.settled().await;
+        self.settled().await;
         let outcomes = Evidence::gather(&self.case, &shop).await.judge(book);
         outcomes.unwrap_or_else(|wrong| panic!("it was well, and is no more, seed {}: {wrong}", self.seed))
     }

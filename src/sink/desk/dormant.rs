@@ -55,6 +55,12 @@ impl Dormant {
 }
 
 impl Desk {
+    /// Storms without an object, whose drafts stay in hand.
+    #[must_use]
+    pub fn dormant(&self) -> usize {
+        self.dormant.0.len()
+    }
+
     /// When a draft of a storm without an object is let go next.
     #[must_use]
     pub fn next_let_go(&self) -> Option<EventTime> {

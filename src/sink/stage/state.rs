@@ -323,6 +323,7 @@ impl State {
         let (waiting, parked) = self.desk.lanes().waiting();
         self.metrics.waiting(waiting);
         self.metrics.parked(parked);
+        self.metrics.dormant(self.desk.dormant());
         self.metrics.live_objects(self.desk.live().live());
         self.metrics.paused(self.pace.is_paused(Instant::now()));
     }

@@ -20,6 +20,7 @@ pub struct SinkMetrics {
     writes_in_flight: Gauge,
     live_objects: Gauge,
     parked: Gauge,
+    dormant: Gauge,
     waiting: Gauge,
     paused: Gauge,
     budget: Gauge,
@@ -40,6 +41,10 @@ impl SinkMetrics {
             writes_in_flight: gauge("breakwater_sink_writes_in_flight", "Requests to the API not yet answered"),
             live_objects: gauge("breakwater_sink_live_objects", "Objects whose phase is not final"),
             parked: gauge("breakwater_sink_objects_parked", "Objects whose write rests after a refusal"),
+            dormant: gauge(
+                "breakwater_sink_dormant_storms",
+                "Storms of which nobody is left: their drafts stay uncommitted while anybody may join",
+            ),
             waiting: gauge("breakwater_sink_writes_waiting", "Writes that wait in the lanes"),
             paused: gauge("breakwater_sink_paused", "1 while the API has told the whole sink to pause"),
             budget: gauge(
@@ -109,6 +114,11 @@ impl SinkMetrics {
     /// So many objects are live.
     pub fn live_objects(&self, objects: usize) {
         set(&self.live_objects, objects);
+    }
+
+    /// Storms without an object, whose drafts stay in hand.
+    pub fn dormant(&self, storms: usize) {
+        set(&self.dormant, storms);
     }
 
     /// So many objects rest after a refusal.
