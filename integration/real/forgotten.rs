@@ -5,6 +5,7 @@ use crate::harness::Scope;
 use crate::harness::alerts::{kin, strangers};
 use crate::harness::case::{Case, SOON, count, name, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
+use crate::harness::product::Product;
 use crate::harness::servers::OwnRedis;
 use crate::harness::wait::until_ok;
 use serde_json::{Value, json};
@@ -167,6 +168,23 @@ async fn j02_redis_killed_five_times_under_load_changes_nothing() {
     rig.told(100, 4, None).await;
     rig.case.settled().await;
     rig.told(100, 4, None).await;
+}
+
+#[tokio::test]
+async fn j11_a_judge_that_dies_over_what_it_has_read_again_leaves_that_to_the_next() {
+    let mut rig = Rig::start("j11d", unlimited(), Shape::ONE).await;
+    let (own, storm) = (rig.own(20), rig.storm());
+    rig.case.post(&[&own[..], &storm].concat()).await;
+    rig.told(20, 1, Some(15)).await;
+    rig.case.settled().await;
+    assert!(rig.stages.works.remove(0).stop().await.success());
+    rig.redis(&["FLUSHALL"]).await;
+    // everything is committed and read again, and it dies with the first decisions in its hands
+    let mut doomed = Product::spawn("work", &rig.stages.work.clone().with("BREAKWATER_CRASH_AT", "work-decided:1"));
+    doomed.process.exit(SOON).await;
+    rig.stages.add(Shape { work: 1, ..Shape::NONE }).await;
+    rig.case.post(&[&own[..], &storm].concat()).await;
+    rig.told(20, 2, Some(30)).await;
 }
 
 #[tokio::test]

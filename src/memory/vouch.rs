@@ -90,7 +90,7 @@ impl<M: Memory> Vouched<M> {
         Ok((this, whole))
     }
 
-    /// Says that everything of the partition is in memory again.
+    /// Says that everything of the partition is in memory again, and nothing but uncommitted records waits for its reader.
     ///
     /// # Errors
     /// Memory is away, or has lost what was left there.

@@ -85,6 +85,8 @@ pub(super) struct Desk<M> {
     pub(super) back: Option<i64>,
     /// Nothing before this offset is to be stored, as it was committed.
     pub(super) floor: i64,
+    /// Whether memory was told that it has everything of the partition.
+    pub(super) vouched: bool,
     overdue: bool,
     pub(super) complaint: Complaint,
 }
@@ -118,6 +120,7 @@ impl<M: Memory + Clone> Desk<M> {
             handed: None,
             back: None,
             floor: 0,
+            vouched: false,
             overdue: false,
             complaint: Complaint::new("a partition waits"),
         }
@@ -292,7 +295,7 @@ impl<M: Memory + Clone> Desk<M> {
             self.finish(offset, outcome);
         }
         self.store();
-        Ok(())
+        self.vouch().await
     }
 
     async fn publish_drafts(&self, drafts: Vec<(Vec<Update>, Box<Draft>)>, mark: EventTime) -> Result<(), Halt> {
@@ -312,6 +315,12 @@ impl<M: Memory + Clone> Desk<M> {
         self.patiently(|| waiting::published(&self.bench, &published, mark)).await?;
         crash::point("work-marked");
         Ok(())
+    }
+
+    /// Whether anything in hand was finished once, and is read again.
+    pub(super) fn holds_finished(&self) -> bool {
+        let rest = self.rest.iter().map(|record| record.position.offset);
+        self.waiting.keys().copied().chain(rest).any(|offset| offset < self.floor)
     }
 
     fn let_go(&mut self, offset: i64) {

@@ -48,6 +48,7 @@ impl<M: Memory + Clone> Desk<M> {
         let memory = &now.memory;
         let (memory, whole) = self.patiently(|| Vouched::take_over(memory.clone(), reader)).await?;
         self.bench = now.over(memory);
+        self.vouched = whole;
         if !whole || before.is_some() {
             let stand = match before {
                 Some(stand) => stand,
@@ -70,13 +71,15 @@ impl<M: Memory + Clone> Desk<M> {
         if low >= end {
             return Ok(Stand { low, at: guess, next: low });
         }
-        let first = tokio::select! {
-            () = self.gone.cancelled() => return Err(Halt::Gone),
-            () = self.stop.cancelled() => return Err(Halt::Gone),
-            first = timeout(FIRST, partition.records.recv()) => first.ok().flatten(),
-        };
-        let at = first.as_ref().map_or(guess, |record| record.at);
-        self.first = first;
+        // one that is in hand already, as memory was lost before it was applied, is nobody else's to read
+        if self.first.is_none() {
+            self.first = tokio::select! {
+                () = self.gone.cancelled() => return Err(Halt::Gone),
+                () = self.stop.cancelled() => return Err(Halt::Gone),
+                first = timeout(FIRST, partition.records.recv()) => first.ok().flatten(),
+            };
+        }
+        let at = self.first.as_ref().map_or(guess, |record| record.at);
         Ok(Stand { low, at, next: low })
     }
 
@@ -106,7 +109,7 @@ impl<M: Memory + Clone> Desk<M> {
         Ok(())
     }
 
-    /// Everything that was read before is in memory again: from now on it vouches for it.
+    /// Everything that was read before is in memory again: from now on others may decide by it.
     pub(super) async fn arrive(&mut self) -> Result<(), Halt> {
         let applied = self.handed.map(|(next, _)| next);
         let beyond = self.stage.offsets.beyond(self.number, applied); // where no record lies, none will come
@@ -114,8 +117,18 @@ impl<M: Memory + Clone> Desk<M> {
             return Ok(());
         }
         self.back = None;
-        self.patiently(|| self.bench.memory.complete()).await?;
+        self.vouch().await?;
         self.stage.reach.known(self.number, self.assignment, self.epoch, true);
+        Ok(())
+    }
+
+    /// Says that memory is whole, once all that was read again is decided and written too: whoever takes the partition over
+    /// then begins at what was committed, and would never come to a record before that which is still in our hands.
+    pub(super) async fn vouch(&mut self) -> Result<(), Halt> {
+        if self.back.is_none() && !self.vouched && !self.holds_finished() {
+            self.patiently(|| self.bench.memory.complete()).await?;
+            self.vouched = true;
+        }
         Ok(())
     }
 
@@ -125,7 +138,7 @@ impl<M: Memory + Clone> Desk<M> {
         self.patiently(|| self.bench.memory.renew()).await?;
         self.epoch = epoch;
         self.stage.reach.known(self.number, self.assignment, epoch, self.back.is_none());
-        if self.back.is_some() { self.arrive().await } else { Ok(()) }
+        if self.back.is_some() { self.arrive().await } else { self.vouch().await }
     }
 
     /// Memory has lost something. If that is because somebody else reads the partition, we are about to hear so.
