@@ -23,7 +23,7 @@ hour:
 
 # Live alerts beside replays of 100 000 records: how long the slowest hundredth takes, with and without
 beside:
-    BREAKWATER_BESIDE_ROUNDS=7 BREAKWATER_BESIDE_FIRINGS=190 integration/test --test real -- --nocapture replay::beside::
+    BREAKWATER_BESIDE_ROUNDS=7 BREAKWATER_BESIDE_FIRINGS=190 integration/test --test real -- --nocapture replay::measured::beside::
 
 # A replay of 1 000 000 records, optimised: its rate and memory, beside the rate of reading them and no more
 million:

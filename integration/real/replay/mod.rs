@@ -1,12 +1,18 @@
 //! The log read again: what would have come of it, beside what there is; and what is missing, published. Group L.
 
-mod beside;
 mod files;
 mod hour;
 mod million;
 mod missing;
 mod same;
 mod shadow;
+
+/// Runs alone, as all of [`crate::measured`].
+mod measured {
+    use super::*;
+
+    mod beside;
+}
 
 use crate::harness::case::{Case, SOON, name};
 use crate::harness::deployment::{Deployment, Shape};
