@@ -57,7 +57,7 @@ fn names(objects: &[Value]) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn i20_nothing_is_made_before_the_index_is_whole_and_nothing_anew_after() {
-    const ALL: usize = 2_000; // of 10 000 the writes alone take a debug build over a minute
+    const ALL: usize = 1_000; // of 10 000 the writes alone take a debug build over a minute
     const FRESH: usize = 5;
     let own = OwnApi::start(&ApiPlan::default()).await;
     let mut crowd = Crowd::of("i20", &own, ALL).await;
@@ -89,7 +89,7 @@ fn expired() -> Fault {
 
 #[tokio::test]
 async fn i19_a_watch_that_is_gone_is_taken_up_again_and_nothing_is_made_twice_meanwhile() {
-    const ALL: usize = 2_000;
+    const ALL: usize = 1_000;
     let own = OwnApi::start(&ApiPlan::default()).await;
     let mut crowd = Crowd::of("i19", &own, ALL).await;
     crowd.stages.add(Shape { sink: 1, ..Shape::NONE }).await;
