@@ -116,6 +116,7 @@ impl<M: Memory + Clone> Desk<M> {
         if self.back.is_some_and(|back| applied.max(beyond) < Some(back)) {
             return Ok(());
         }
+        self.patiently(|| self.bench.memory.renew()).await?; // what it has lost meanwhile is not read
         self.back = None;
         self.vouch().await?;
         self.stage.reach.known(self.number, self.assignment, self.epoch, true);
