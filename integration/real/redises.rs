@@ -131,6 +131,6 @@ async fn j09_a_change_counts_only_once_the_replica_has_it() {
         let of = |line: &str| line.strip_prefix(&format!("cmdstat_{name}:calls="))?.split(',').next()?.parse().ok();
         stats.lines().find_map(of).unwrap_or_else(|| panic!("no {name} in\n{stats}"))
     };
-    // a change asks once for the lifetime of its index; what is only read is not waited for
+    // a change of groups asks once for the lifetime of their index; what is only read is not waited for
     assert!(calls("wait") >= calls("pttl"), "each change is waited for\n{stats}");
 }

@@ -144,11 +144,16 @@ async fn i22_each_sink_takes_the_share_of_its_partitions_and_a_takeover_never_ex
     assert_eq!(watch.names().len(), 300);
     let mut all: Vec<Instant> = members.iter().flat_map(Member::calls).collect();
     all.sort_unstable();
-    // each of three sinks may have been late by its own; what is above the budget by a sixth would be seen all the same
-    let span = SECOND - Duration::from_millis(100);
-    let within = |from: &Instant| all.iter().filter(|at| *at >= from && at.duration_since(*from) < span).count();
-    let busiest = all.iter().map(within).max();
-    assert!(busiest <= Some(20), "{busiest:?} calls of all sinks within a second");
+    // each of three sinks may be late by its own, so a second is taken shorter; three seconds at once leave no more to that
+    for seconds in [1, 3] {
+        let span = SECOND * seconds - Duration::from_millis(100);
+        let within = |from: &Instant| all.iter().filter(|at| *at >= from && at.duration_since(*from) < span).count();
+        let busiest = all.iter().map(within).max().unwrap_or(0);
+        assert!(
+            busiest <= 20 * usize::try_from(seconds).expect("one or three"),
+            "{busiest} calls of all sinks within {seconds} s"
+        );
+    }
 }
 
 #[tokio::test]
