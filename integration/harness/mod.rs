@@ -13,6 +13,7 @@ pub mod audit;
 pub mod case;
 pub mod deployment;
 pub mod drafts;
+pub mod failure;
 pub mod faults;
 pub mod gate;
 pub mod hook;
@@ -58,6 +59,7 @@ pub struct Shared {
 impl Shared {
     /// Reads the addresses. Without servers the test fails, and says how to get them.
     pub fn get() -> Self {
+        failure::tell_at_once();
         Self {
             kafka: told("BREAKWATER_TEST_KAFKA"),
             redis: told("BREAKWATER_TEST_REDIS"),

@@ -65,7 +65,7 @@ async fn k01_nothing_is_promised_while_replicas_are_missing() {
 async fn k02_what_was_promised_over_a_restart_of_the_broker_is_there_once() {
     let mut own = OwnKafka::start(&[]).await;
     let scope = Scope::new("k02");
-    let mut setting = scope.setting(json!({ "ingest": { "timeout": "50s" } }));
+    let mut setting = scope.setting(json!({ "ingest": { "timeout": "60s" } }));
     setting.kafka.clone_from(&own.brokers);
     setting.succeed(&["topics", "create"]).await;
     let door = Product::start("ingest", &setting).await;

@@ -57,16 +57,18 @@ async fn l12_the_story_of_an_alert_is_told_by_fingerprint_record_and_object() {
 /// Judges that die behind a draft and behind its mark, and a way out that is refused one create.
 async fn troubled() -> (Case, Deployment, Proxy) {
     let (case, mut stages) = Case::own("l12s", &["shop", "bad"], unlimited(), Shape { ingest: 1, ..Shape::NONE }).await;
-    stages.notice_death_quickly();
+    let patient = stages.work.clone();
     let fault = Fault::status(422, "Invalid");
     let proxy = stages.through_proxy().await;
     proxy.script(Line { method: "POST", path: case.namespace("bad"), times: 1, fault });
     stages.add(Shape { sink: 1, ..Shape::NONE }).await;
     case.post(&[case.alert("Twice", "shop", "p")]).await;
+    stages.notice_death_quickly();
     for point in ["work-published:1", "work-marked:1"] {
         let mut doomed = Product::start("work", &stages.work.clone().with("BREAKWATER_CRASH_AT", point)).await;
         doomed.process.exit(SOON).await;
     }
+    stages.work = patient; // from here on each record is read once
     stages.add(Shape { work: 1, ..Shape::NONE }).await;
     let broken = [(Some(&b"key"[..]), &b"{ broken"[..])];
     case.kafka.produce(&case.alerts, &broken).await;

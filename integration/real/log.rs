@@ -121,7 +121,8 @@ async fn k08_thirty_foreign_keys_over_all_partitions_are_one_object_also_when_re
     back_to_the_start(&case, &mut stages).await;
     stages.add(Shape { work: 2, ..Shape::NONE }).await;
     case.settled().await;
-    until_eq(SOON, "all to be read again", 30.0, async || outcome(&stages, "redelivered").await).await;
+    // more than once, if a partition changes hands meanwhile
+    until(SOON, "all to be read again", async || (outcome(&stages, "redelivered").await >= 30.0).then_some(())).await;
     assert_eq!(case.counted("shop", 1, 30).await, before);
     assert_eq!(watch.names(), BTreeSet::from([name(&before[0]).to_owned()]));
 }

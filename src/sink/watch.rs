@@ -24,6 +24,8 @@ static CUT: Complaint = Complaint::new("the watch of the objects is cut: it is t
 const PAGE: u32 = 100;
 /// How often it is asked whether the API server answers.
 const PROBE: Duration = Duration::from_secs(2);
+/// How often boot is refused before that is believed: an API server that has just begun knows nobody's role for a second.
+const REFUSALS: u32 = 4;
 
 /// Why the sink cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -82,15 +84,28 @@ pub async fn run(
 
 async fn prove(kubernetes: &Kubernetes, health: &Health) -> Result<(), WatchError> {
     let api = health.condition("kubernetes");
+    let mut refusals = 0;
     loop {
-        match proven(kubernetes).await {
-            Ok(missing) => {
+        let refused = match proven(kubernetes).await {
+            Ok(None) => {
                 api.met();
-                return missing.map_or(Ok(()), Err);
+                return Ok(());
             }
+            Ok(Some(missing)) => Some(missing),
             Err(Answer { code: 404, about: About::Kind, .. }) => return Err(WatchError::KindAbsent),
-            Err(Answer { code: code @ (401 | 403), .. }) => return Err(WatchError::NotAllowed(code)),
-            Err(answer) => api.missing(unready(&answer)),
+            Err(Answer { code: 401, .. }) => return Err(WatchError::NotAllowed(401)),
+            Err(Answer { code: 403, .. }) => Some(WatchError::NotAllowed(403)),
+            Err(answer) => {
+                api.missing(unready(&answer));
+                None
+            }
+        };
+        if let Some(refused) = refused {
+            refusals += 1;
+            if refusals >= REFUSALS {
+                return Err(refused);
+            }
+            api.missing("the api server does not let the sink in, or not yet".to_owned());
         }
         sleep(PROBE).await;
     }
@@ -193,20 +208,37 @@ mod tests {
 
     use super::*;
 
+    fn review(allowed: bool) -> ResponseTemplate {
+        ResponseTemplate::new(201).set_body_json(json!({ "status": { "allowed": allowed } }))
+    }
+
+    fn client_of(server: &MockServer) -> Kubernetes {
+        let config = kube::Config::new(server.uri().parse().unwrap());
+        Kubernetes::new(config, Duration::from_secs(5)).unwrap().falling_back_to("home")
+    }
+
     /// What boot says when reviews of that verb, in that namespace or in all (null), are answered with no.
     async fn proven_without(verb: &str, namespaces: &[serde_json::Value]) -> Option<String> {
         let server = MockServer::start().await;
-        let review =
-            |allowed: bool| ResponseTemplate::new(201).set_body_json(json!({ "status": { "allowed": allowed } }));
         for namespace in namespaces {
             let asks = json!({ "spec": { "resourceAttributes": { "verb": verb, "namespace": namespace } } });
             Mock::given(matchers::body_partial_json(asks)).respond_with(review(false)).mount(&server).await;
         }
         Mock::given(matchers::method("POST")).respond_with(review(true)).mount(&server).await;
         Mock::given(matchers::method("GET")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
-        let config = kube::Config::new(server.uri().parse().unwrap());
-        let kubernetes = Kubernetes::new(config, Duration::from_secs(5)).unwrap().falling_back_to("home");
-        prove(&kubernetes, &Health::new("sink")).await.err().map(|error| error.to_string())
+        proven(&client_of(&server)).await.unwrap().map(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn i10_an_api_server_that_knows_no_role_for_its_first_second_is_asked_again() {
+        let server = MockServer::start().await;
+        let forbidden = ResponseTemplate::new(403);
+        Mock::given(matchers::method("GET")).respond_with(forbidden).up_to_n_times(1).mount(&server).await;
+        Mock::given(matchers::method("POST")).respond_with(review(true)).mount(&server).await;
+        Mock::given(matchers::method("GET")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+        let health = Health::new("sink");
+        prove(&client_of(&server), &health).await.unwrap();
+        assert_eq!(server.received_requests().await.unwrap().iter().filter(|one| one.method == "GET").count(), 2);
     }
 
     #[tokio::test]

@@ -16,12 +16,19 @@ use crate::{
 
 /// How far `work` may be behind with what it tells of a storm.
 const BEHIND: Duration = Duration::from_mins(2);
-/// Drafts that are kept; of more, the one that is over first is let go.
+/// Drafts that are kept; of more, those that are over first are let go.
 const MOST: usize = 1_000;
+/// Bytes of the drafts that are kept.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-/// Drafts of storms without an object, by the name that it would have.
+/// Drafts of storms without an object, by the name that it would have. They have room of their own: while they wait for
+/// minutes, the records that others wait for are still read.
 #[derive(Debug, Default)]
-pub(super) struct Dormant(BTreeMap<String, Draft>);
+pub(super) struct Dormant {
+    drafts: BTreeMap<String, Draft>,
+    /// Of their records' values.
+    bytes: usize,
+}
 
 /// A record that holds such a draft.
 #[derive(Debug)]
@@ -32,25 +39,39 @@ struct Draft {
 }
 
 impl Dormant {
+    pub(super) fn len(&self) -> usize {
+        self.drafts.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn first(&self) -> Option<(&String, EventTime)> {
-        self.0.iter().map(|(name, draft)| (name, draft.until)).min_by_key(|(_, until)| *until)
+        self.drafts.iter().map(|(name, draft)| (name, draft.until)).min_by_key(|(_, until)| *until)
     }
 
     fn keep(&mut self, name: &str, draft: Draft) -> Vec<Held> {
-        let mut out: Vec<Held> = self.0.insert(name.to_owned(), draft).map(|before| before.held).into_iter().collect();
-        if self.0.len() > MOST {
-            out.extend(self.first().map(|(name, _)| name.clone()).and_then(|name| self.take(&name)));
+        let mut out: Vec<Held> = self.take(name).into_iter().collect();
+        self.bytes += draft.held.record.value.len();
+        self.drafts.insert(name.to_owned(), draft);
+        while self.drafts.len() > MOST || self.bytes > MOST_BYTES {
+            let Some(name) = self.first().map(|(name, _)| name.clone()) else { break };
+            out.extend(self.take(&name));
         }
         out
     }
 
     fn take(&mut self, name: &str) -> Option<Held> {
-        self.0.remove(name).map(|draft| draft.held)
+        let held = self.drafts.remove(name)?.held;
+        self.bytes -= held.record.value.len();
+        Some(held)
     }
 
     /// Forgets the records of a partition that is no longer ours.
     pub(super) fn release(&mut self, partition: i32) {
-        self.0.retain(|_, draft| draft.held.record.position.partition != partition);
+        self.drafts.retain(|_, draft| draft.held.record.position.partition != partition);
+        self.bytes = self.drafts.values().map(|draft| draft.held.record.value.len()).sum();
     }
 }
 
@@ -58,7 +79,7 @@ impl Desk {
     /// Storms without an object, whose drafts stay in hand.
     #[must_use]
     pub fn dormant(&self) -> usize {
-        self.dormant.0.len()
+        self.dormant.len()
     }
 
     /// When a draft of a storm without an object is let go next.
@@ -107,10 +128,15 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use super::MOST;
     use crate::{
         alert::EventTime,
         remediation::{Incident, Remediation},
-        sink::{desk::Desk, live::Sight, specimen::*},
+        sink::{
+            desk::{Desk, Rules},
+            live::Sight,
+            specimen::*,
+        },
     };
 
     const FOUNDERS: [(&str, i64); 3] = [("m1", 900), ("m2", 901), ("m3", 902)];
@@ -177,6 +203,24 @@ mod tests {
         let settled = bench.desk.let_go(until).settled;
         assert_eq!(settled.iter().map(|held| held.outcome.as_str()).collect::<Vec<_>>(), ["duplicate"]);
         assert_eq!(bench.desk.next_let_go(), None);
+    }
+
+    #[test]
+    fn drafts_of_nobody_take_no_room_from_others_and_are_let_go_above_their_own() {
+        let (mut bench, ..) = dissolved();
+        let of_one = bench.desk.dormant.bytes();
+        bench.desk.change(Rules { capacity: 1, ..rules() });
+        assert!(of_one > 0 && bench.desk.has_room());
+        for n in 0..MOST as i64 {
+            let incident = storm(&format!("another-{n}"), 2_000 + n);
+            bench.take(&Remediation::Draft(Box::new(draft(&incident, kin(&incident, 3, &FOUNDERS), "m1"))));
+            bench.settle();
+        }
+        assert_eq!(bench.desk.dormant(), MOST);
+        assert_eq!(bench.outcomes().len(), 3 + 1, "the one that is over first is settled");
+        assert!(bench.desk.has_room() && bench.desk.dormant.bytes() <= MOST * 2 * of_one);
+        bench.desk.release(0);
+        assert_eq!((bench.desk.dormant(), bench.desk.dormant.bytes()), (0, 0));
     }
 
     #[test]

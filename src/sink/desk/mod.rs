@@ -90,10 +90,12 @@ impl Desk {
         &self.lanes
     }
 
-    /// Whether one more record may be taken.
+    /// Whether one more record may be taken, beside those that wait for nothing of ours.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.open.len() < self.rules.capacity && self.bytes < MOST_BYTES
+        let (open, bytes) =
+            (self.open.len().saturating_sub(self.dormant.len()), self.bytes.saturating_sub(self.dormant.bytes()));
+        open < self.rules.capacity && bytes < MOST_BYTES
     }
 
     /// Calls that may be under way at once: while nothing passes, one asks for all.
