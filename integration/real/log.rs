@@ -6,7 +6,7 @@ use crate::harness::case::{Case, SOON, count, name, unlimited};
 use crate::harness::deployment::{Deployment, Shape};
 use crate::harness::kafka::Record;
 use crate::harness::product::Product;
-use crate::harness::wait::{until, until_eq};
+use crate::harness::wait::until;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

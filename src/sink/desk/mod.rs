@@ -6,8 +6,6 @@
 mod ask;
 mod dormant;
 mod elsewhere;
-#[cfg(test)]
-mod endings;
 mod hear;
 mod nouns;
 #[cfg(test)]
