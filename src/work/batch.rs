@@ -6,9 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use super::{bench::Bench, waiting::note_fallback};
+use super::{
+    bench::Bench,
+    place::{opened, place, reopened},
+    waiting::note_fallback,
+};
 use crate::{
-    alert::{Alert, Brief, Closed, EventTime, Kind, Position, Signal, record, record::AlertError},
+    alert::{Alert, Brief, EventTime, Kind, Position, Signal, record, record::AlertError},
     crash,
     decide::{
         dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, What},
@@ -16,7 +20,7 @@ use crate::{
         kin::{Kinship, kinship},
         outcome::Outcome,
         severity,
-        storm::{Group, Kin, Standing, Told},
+        storm::Kin,
     },
     kafka::Record,
     memory::{Memory, MemoryError, amend},
@@ -56,12 +60,12 @@ pub struct Applied {
 }
 
 /// One record, read.
-struct Item<'a> {
-    record: &'a Record,
-    brief: Brief,
-    signal: Signal,
-    sighting: Sighting,
-    kinship: Option<Kinship>,
+pub(super) struct Item<'a> {
+    pub(super) record: &'a Record,
+    pub(super) brief: Brief,
+    pub(super) signal: Signal,
+    pub(super) sighting: Sighting,
+    pub(super) kinship: Option<Kinship>,
 }
 
 /// Applies a batch. `unfinished` tells whether the record at a position is still in this worker's hands.
@@ -153,19 +157,19 @@ fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a>
     Item { record, brief: signal.brief(), signal, sighting, kinship }
 }
 
-fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
+pub(super) fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
     let name = severity::severity(&bench.pipeline.severity, alert);
     let rank = severity::rank(&bench.pipeline.severity, &name);
     Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name, priority: None }
 }
 
 /// What the policy said in this batch, by record and severity.
-type Judgements = HashMap<(Position, String), Judged>;
+pub(super) type Judgements = HashMap<(Position, String), Judged>;
 
 /// Asks the policy about an alert at a severity that no record of its incident had before, so once for an incident and
 /// at each rise, however often memory makes us begin anew. The fallback that it may take is that of a draft, which
 /// counts it, or of a rise. Tells what it said if it was asked just now.
-fn judge<'a, M>(
+pub(super) fn judge<'a, M>(
     bench: &Bench<M>,
     item: &Item<'_>,
     severity: &mut Severity,
@@ -187,10 +191,10 @@ fn judge<'a, M>(
 
 /// What memory said: an answer for each record that was applied, and the memo of each fingerprint afterwards.
 #[derive(Default)]
-struct Remembered {
-    answers: HashMap<Position, Answer>,
-    memos: HashMap<Brief, Memo>,
-    judgements: Judgements,
+pub(super) struct Remembered {
+    pub(super) answers: HashMap<Position, Answer>,
+    pub(super) memos: HashMap<Brief, Memo>,
+    pub(super) judgements: Judgements,
 }
 
 /// Asks memory once for all fingerprints of the batch; many records of one cost one operation.
@@ -233,155 +237,4 @@ async fn observe<M: Memory>(
     })
     .await?;
     Ok(out)
-}
-
-/// What a batch changes in one group, in the order of the log.
-#[derive(Default)]
-struct Changes {
-    claimed: Vec<(Generation, Kin)>,
-    placed: BTreeMap<Generation, Kin>,
-    closed: Vec<(EventTime, Closed)>,
-}
-
-/// Brings the groups up to date with what memory said of their fingerprints. Repeats do it again: the process may
-/// have died after the memos were changed and before the groups were.
-async fn place<M: Memory>(
-    bench: &Bench<M>,
-    items: &[Item<'_>],
-    remembered: &mut Remembered,
-    mark: EventTime,
-) -> Result<BTreeMap<GroupId, Group>, MemoryError> {
-    let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
-    let Remembered { answers, memos, judgements } = remembered;
-    for item in items {
-        let (Some(answer), Some(memo)) = (answers.get(&item.record.position), memos.get(&item.brief)) else {
-            continue;
-        };
-        match &item.signal {
-            Signal::Closed(closed) => {
-                for run in &memo.runs {
-                    changes.entry(run.group).or_default().closed.push((item.record.at, closed.clone()));
-                }
-            }
-            Signal::Alert(alert) => place_alert(bench, (item, alert), (*answer, memo), judgements, &mut changes),
-        }
-    }
-    let ids: Vec<GroupId> = changes.keys().copied().collect();
-    amend::groups(&bench.memory, bench.group_terms(mark), ids, |id, group| {
-        let mut changed = false;
-        let Changes { claimed, placed, closed } = &changes[&id];
-        for (generation, kin) in claimed {
-            changed |= group.claim(*generation, kin.clone());
-        }
-        for (generation, kin) in placed {
-            changed |= group.place(*generation, kin.clone());
-        }
-        for (at, closed) in closed {
-            changed |= group.close(closed, *at);
-        }
-        changed
-    })
-    .await
-}
-
-fn place_alert<M>(
-    bench: &Bench<M>,
-    (item, alert): (&Item<'_>, &Alert),
-    (answer, memo): (Answer, &Memo),
-    judgements: &mut Judgements,
-    changes: &mut BTreeMap<GroupId, Changes>,
-) {
-    if let Answer::Opens { generation, .. } = answer
-        && let Some(run) = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)
-    {
-        let kin = first(bench, item, (alert, run), judgements);
-        changes.entry(run.group).or_default().claimed.push((run.generation, kin));
-    }
-    if let (Answer::Again, Some(kinship)) = (answer, item.kinship) {
-        changes.entry(kinship.group).or_default(); // what it says of the record is asked for
-    }
-    // One that begins further on is not placed by a record that is read again: whether its draft is out will be said
-    // by the record that opened it. The one before the current may have been counted in this very batch.
-    let here = Generation { at: item.record.at, position: item.record.position };
-    let matters = |run: &Run| memo.current() == Some(run) || run.seen.plus(bench.keep()) >= here.at;
-    for run in memo.runs.iter().filter(|run| run.generation <= here && matters(run)) {
-        let closed_at = run.closed_at.filter(|_| run.count > 0); // a resolve of the unknown never had an object
-        let placed = Kin { closed_at, ..kin(bench, alert, run) };
-        changes.entry(run.group).or_default().placed.insert(run.generation, placed);
-    }
-}
-
-/// A record that its fingerprint's memo knows for no opener any more, as that was lost and began anew further on, while the
-/// incident that it opened still waits among its kin: nobody else would write its draft.
-fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waiting> {
-    let (Signal::Alert(alert), What::Firing(_)) = (&item.signal, &item.sighting.what) else { return None };
-    let kinship = item.kinship?;
-    let generation = Generation { at: item.record.at, position: item.record.position };
-    let kin = groups.get(&kinship.group)?.unwritten(generation)?.clone();
-    let (count, seen, whole) = (1, generation.at, Some(alert.fingerprint));
-    let (severity, standing, told) = (kin.began.clone(), Standing::Waiting, Told::default());
-    let kin = Kin { whole, count, seen, severity, resolved_at: None, standing, told, ..kin };
-    let (record, group, rule) = (item.record.clone(), kinship.group, kinship.rule);
-    Some(Waiting { record, generation, group, rule, kin, again: true, judged: None })
-}
-
-/// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
-fn first<M>(bench: &Bench<M>, item: &Item<'_>, (alert, run): (&Alert, &Run), judgements: &mut Judgements) -> Kin {
-    let mut severity = match &item.sighting.what {
-        What::Firing(firing) => firing.severity.clone(),
-        What::Resolved { .. } | What::Closed { .. } => Severity::default(),
-    };
-    severity.priority = run.severity.priority;
-    if severity.name != run.severity.name {
-        judge(bench, item, &mut severity, judgements); // it has risen since
-    }
-    let (count, seen, resolved_at) = (1, run.generation.at, None);
-    Kin { count, seen, began: severity.clone(), severity, resolved_at, ..kin(bench, alert, run) }
-}
-
-/// An incident as it stands now.
-fn kin<M>(bench: &Bench<M>, alert: &Alert, run: &Run) -> Kin {
-    let mut began = severity_of(bench, alert);
-    began.priority = run.severity.priority.filter(|_| began.name == run.severity.name);
-    Kin {
-        fingerprint: alert.fingerprint.brief(),
-        whole: Some(alert.fingerprint),
-        alert: alert.name.clone(),
-        namespace: bench.desk().namespace(alert),
-        resource: (&alert.target).into(),
-        count: run.count,
-        seen: run.seen,
-        began,
-        severity: run.severity.clone(),
-        resolved_at: run.resolved_at,
-        closed_at: None,
-        closed_as_storm: false,
-        due: run.due,
-        standing: Standing::Waiting,
-        told: Told::default(),
-    }
-}
-
-/// The record that opened an incident, if this one did.
-fn opened<M>(
-    bench: &Bench<M>,
-    item: &Item<'_>,
-    (generation, again): (Generation, bool),
-    Remembered { memos, judgements, .. }: &mut Remembered,
-) -> Option<Waiting> {
-    let Signal::Alert(alert) = &item.signal else {
-        return None;
-    };
-    let memo = memos.get(&item.brief)?;
-    let run = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)?;
-    let kin = first(bench, item, (alert, run), judgements);
-    Some(Waiting {
-        judged: judgements.remove(&(item.record.position, kin.began.name.clone())),
-        record: item.record.clone(),
-        generation,
-        group: run.group,
-        rule: item.kinship.map_or(0, |kinship| kinship.rule),
-        kin,
-        again,
-    })
 }

@@ -18,7 +18,6 @@ use super::{
     bench::{Bench, Shared},
     reach::Reach,
     rewind::Stand,
-    waiting::{self, Ruling},
 };
 use crate::{
     alert::{EventTime, Position},
@@ -31,7 +30,6 @@ use crate::{
         producer::Producer,
     },
     memory::{Memory, Vouched},
-    remediation::{Draft, Remediation, Update},
     telemetry::{complaint::Complaint, health::Condition},
 };
 
@@ -74,8 +72,8 @@ pub(super) struct Desk<M> {
     pub(super) gone: CancellationToken,
     pub(super) stop: CancellationToken,
     ledger: Ledger,
-    waiting: BTreeMap<i64, Waiting>,
-    weight: usize,
+    pub(super) waiting: BTreeMap<i64, Waiting>,
+    pub(super) weight: usize,
     rest: Vec<Record>,
     /// Read already, and not yet applied.
     pub(super) first: Option<Record>,
@@ -87,7 +85,8 @@ pub(super) struct Desk<M> {
     pub(super) floor: i64,
     /// Whether memory was told that it has everything of the partition.
     pub(super) vouched: bool,
-    overdue: bool,
+    /// Whether something is due by now and has not been decided.
+    pub(super) overdue: bool,
     pub(super) complaint: Complaint,
 }
 
@@ -186,7 +185,7 @@ impl<M: Memory + Clone> Desk<M> {
     }
 
     /// Takes up a changed pipeline. Asked whenever something is taken up, not before: records may be long in coming.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         let now = self.stage.bench.now();
         if !Arc::ptr_eq(&now.pipeline, &self.bench.pipeline) {
             self.bench = now.over(self.bench.memory.clone());
@@ -266,77 +265,19 @@ impl<M: Memory + Clone> Desk<M> {
         self.bench.metrics.late_records(late);
     }
 
-    /// Decides what is due, publishes what is ours to publish, marks it, and finishes those records.
-    async fn settle(&mut self, mark: EventTime) -> Result<(), Halt> {
-        self.follow();
-        let due = self.waiting.values().filter(|waiting| waiting.kin.due <= mark).count();
-        if due == 0 {
-            return Ok(());
-        }
-        let rulings = self.patiently(|| waiting::rule(&self.bench, &self.waiting, mark)).await?;
-        crash::point("work-decided");
-        self.overdue = rulings.len() < due; // their storm is another's to publish
-        let mut drafts = Vec::new();
-        let mut endings = Vec::with_capacity(rulings.len());
-        for (offset, ruling) in rulings {
-            match ruling {
-                Ruling::Finish(outcome) => endings.push((offset, outcome)),
-                Ruling::Publish { before, draft, outcome } => {
-                    drafts.push((before, draft));
-                    endings.push((offset, outcome));
-                }
-            }
-        }
-        if !drafts.is_empty() {
-            self.publish_drafts(drafts, mark).await?;
-        }
-        for (offset, outcome) in endings {
-            self.let_go(offset);
-            self.finish(offset, outcome);
-        }
-        self.store();
-        self.vouch().await
-    }
-
-    async fn publish_drafts(&self, drafts: Vec<(Vec<Update>, Box<Draft>)>, mark: EventTime) -> Result<(), Halt> {
-        let published: Vec<_> = (drafts.iter())
-            .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
-            .collect();
-        let outgoing = (drafts.into_iter())
-            .flat_map(|(before, draft)| {
-                let before = before.into_iter().map(|update| Remediation::Update(Box::new(update)));
-                before.chain([Remediation::Draft(draft)])
-            })
-            .map(|remediation| waiting::outgoing(&remediation))
-            .collect();
-        self.publish(outgoing, &self.bench.pipeline.topics.remediations).await?;
-        crash::point("work-published");
-        self.bench.metrics.drafts_published(published.len() as u64);
-        self.patiently(|| waiting::published(&self.bench, &published, mark)).await?;
-        crash::point("work-marked");
-        Ok(())
-    }
-
     /// Whether anything in hand was finished once, and is read again.
     pub(super) fn holds_finished(&self) -> bool {
         let rest = self.rest.iter().map(|record| record.position.offset);
         self.waiting.keys().copied().chain(rest).any(|offset| offset < self.floor)
     }
 
-    fn let_go(&mut self, offset: i64) {
-        if let Some(waiting) = self.waiting.remove(&offset) {
-            self.weight -= waiting.record.value.len();
-            self.bench.metrics.waiting_moved(-1);
-        }
-    }
-
-    fn finish(&mut self, offset: i64, outcome: Outcome) {
+    pub(super) fn finish(&mut self, offset: i64, outcome: Outcome) {
         if self.ledger.finish(offset) {
             self.bench.metrics.finished(outcome);
         }
     }
 
-    fn store(&self) {
+    pub(super) fn store(&self) {
         let Some(next) = self.ledger.committable().filter(|next| *next >= self.floor) else { return };
         match self.stage.offsets.store(self.number, next, &self.gone) {
             Ok(true) => {}
