@@ -9,4 +9,5 @@ pub mod outcome;
 pub mod priority;
 pub mod refusal;
 pub mod severity;
+mod spec;
 pub mod storm;
