@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long a request may take.
@@ -71,8 +71,12 @@ pub async fn request(
 
 /// Sends these very bytes and reads until the other side closes.
 pub async fn raw(address: &str, bytes: &[u8]) -> io::Result<Answer> {
+    converse(TcpStream::connect(address).await?, bytes).await
+}
+
+/// The same over a connection that is there.
+pub async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> io::Result<Answer> {
     let conversation = async {
-        let mut stream = TcpStream::connect(address).await?;
         // a server may refuse a body half-way: its answer counts, not that we could not send the rest
         let sent = stream.write_all(bytes).await;
         let mut answer = Vec::new();

@@ -11,6 +11,7 @@ pub mod account;
 pub mod alerts;
 pub mod audit;
 pub mod case;
+pub mod certificates;
 pub mod deployment;
 pub mod drafts;
 pub mod failure;

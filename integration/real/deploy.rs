@@ -5,6 +5,7 @@ use crate::harness::{Scope, Shared, repository, told};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::Command;
 
 /// What `kubectl kustomize` makes of the base.
@@ -64,6 +65,52 @@ async fn o10_the_backfill_applies_beside_the_base_and_its_pod_is_restricted() {
     assert!(refused.is_none(), "the restricted profile refuses it: {refused:?}");
     let container = &job["spec"]["template"]["spec"]["containers"][0];
     assert_eq!((&container["args"][0], &container["image"]), (&json!("replay"), &json!("breakwater:0.1.0")));
+}
+
+/// What it makes of the base with one of its components, as an overlay in a folder elsewhere would choose it.
+fn with_component(folder: &Path, component: &str) -> Vec<Value> {
+    let folder = folder.canonicalize().expect("the test has a folder");
+    let up = "../".repeat(folder.components().count() - 1);
+    let deploy = format!("{up}{}", repository("deploy").display().to_string().trim_start_matches('/'));
+    let chosen = json!({ "resources": [deploy], "components": [format!("{deploy}/components/{component}")] });
+    std::fs::write(folder.join("kustomization.yaml"), chosen.to_string()).expect("the test's folder can be written");
+    built(&folder.display().to_string())
+}
+
+#[tokio::test]
+async fn o10_each_component_of_the_door_applies_and_its_pod_is_restricted() {
+    let (scope, kube) = (Scope::new("o10"), Kube::of(&Shared::get().kubeconfig).await);
+    for namespace in base().iter().filter(|manifest| manifest["kind"] == "Namespace") {
+        kube.apply(namespace, false).await.expect("the namespace is made, with its pod security");
+    }
+    let mut seen = Vec::new();
+    for component in ["token-review", "door-tokens", "door-tls"] {
+        let mut manifests = with_component(&scope.path(""), component);
+        manifests.retain(|manifest| {
+            manifest["metadata"]["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("breakwater-ingest") || name == "breakwater-sender")
+        });
+        for manifest in &manifests {
+            let (kind, name) = (&manifest["kind"], &manifest["metadata"]["name"]);
+            kube.apply(manifest, true).await.unwrap_or_else(|error| panic!("{component}: {kind} {name}: {error}"));
+        }
+        let ingest = manifests.iter().find(|manifest| manifest["kind"] == "Deployment").expect("the door");
+        let refused = kube.apply(&pod(ingest, &format!("pod-{component}")), true).await.err();
+        assert!(refused.is_none(), "the restricted profile refuses it with {component}: {refused:?}");
+        let spec = &ingest["spec"]["template"]["spec"];
+        let told = spec["containers"][0]["env"].as_array().expect("variables");
+        let of_door =
+            told.iter().filter_map(|one| one["name"].as_str()).filter(|name| name.starts_with("BREAKWATER_LISTEN_"));
+        let of_door: Vec<_> = of_door.map(str::to_owned).collect();
+        seen.push((of_door.join(" "), spec["automountServiceAccountToken"] == true, manifests.len()));
+    }
+    let expected = [
+        ("BREAKWATER_LISTEN_AUTH", true, 7),
+        ("BREAKWATER_LISTEN_AUTH BREAKWATER_LISTEN_TOKENS", false, 4),
+        ("BREAKWATER_LISTEN_TLS_CERT BREAKWATER_LISTEN_TLS_KEY", false, 4),
+    ];
+    assert_eq!(seen, expected.map(|(told, token, manifests)| (told.to_owned(), token, manifests)));
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod events;
 mod explain;
 mod figures;
 mod forgotten;
+mod guard;
 mod halfway;
 mod health;
 mod hostile;

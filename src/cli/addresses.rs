@@ -40,13 +40,21 @@ pub(crate) struct Redis {
     redis_url: Option<String>,
 }
 
-/// Where Kubernetes is.
+/// Where the API server is.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where Kubernetes is")]
-pub(crate) struct Kubernetes {
+pub(crate) struct Api {
     /// Who we are to the API server; without it, the service account of the pod
     #[arg(long, env = "KUBECONFIG", hide_env_values = true, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+}
+
+/// Where Kubernetes is, and where in it objects go.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where Kubernetes is")]
+pub(crate) struct Kubernetes {
+    #[command(flatten)]
+    pub api: Api,
     /// Namespace of objects whose own is absent, and of what is cluster-scoped
     #[arg(
         long,
@@ -56,21 +64,6 @@ pub(crate) struct Kubernetes {
         default_value = "breakwater"
     )]
     fallback_namespace: String,
-}
-
-/// Where alerts are taken in.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Where alerts are taken in")]
-pub(crate) struct Door {
-    /// Address for webhooks and events
-    #[arg(
-        long,
-        env = "BREAKWATER_LISTEN",
-        hide_env_values = true,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8080"
-    )]
-    listen: String,
 }
 
 /// Which pipeline.
@@ -251,20 +244,20 @@ impl Kubernetes {
             let text = format!("BREAKWATER_FALLBACK_NAMESPACE: {name:?} is no namespace");
             return Err(asked(format!("{text}; write at most 63 lower-case letters, digits and dashes")));
         }
-        if let Some(file) = self.kubeconfig.as_deref().filter(|file| !file.is_file()) {
-            return Err(asked(format!(
-                "KUBECONFIG: there is no file {}; name one, or unset it in a pod",
-                file.display()
-            )));
-        }
-        Ok(Cluster { kubeconfig: self.kubeconfig.clone(), fallback_namespace: name.clone() })
+        Ok(Cluster { kubeconfig: self.api.check()?, fallback_namespace: name.clone() })
     }
 }
 
-impl Door {
-    /// An address to listen on.
-    pub(crate) fn check(&self) -> Result<SocketAddr, Failure> {
-        listen("BREAKWATER_LISTEN", &self.listen)
+impl Api {
+    /// A kubeconfig that exists, if one is named.
+    pub(crate) fn check(&self) -> Result<Option<PathBuf>, Failure> {
+        match self.kubeconfig.as_deref() {
+            Some(file) if !file.is_file() => {
+                let file = file.display();
+                Err(asked(format!("KUBECONFIG: there is no file {file}; name one, or unset it in a pod")))
+            }
+            named => Ok(named.map(Path::to_owned)),
+        }
     }
 }
 
@@ -317,7 +310,7 @@ pub(crate) fn refuse_policy_in_environment(names: impl Iterator<Item = OsString>
     Ok(())
 }
 
-fn listen(variable: &str, text: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn listen(variable: &str, text: &str) -> Result<SocketAddr, Failure> {
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     whole.parse().map_err(|_| {
         asked(format!("{variable}: {text:?} is no address to listen on; write IP:PORT, or :PORT for every interface"))
@@ -331,6 +324,6 @@ fn needed<'a>(value: Option<&'a String>, variable: &str, form: &str) -> Result<&
     })
 }
 
-fn asked(text: String) -> Failure {
+pub(super) fn asked(text: String) -> Failure {
     Failure::Asked(text)
 }

@@ -7,6 +7,7 @@ mod addresses;
 mod check;
 mod dead_letters;
 mod demo;
+mod entrance;
 mod explain;
 mod files;
 mod house;
@@ -27,7 +28,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error
 
 pub(crate) use self::say::{columns, say};
 use self::{
-    addresses::{Door, Kafka, Kubernetes, Process, Redis},
+    addresses::{Api, Kafka, Kubernetes, Process, Redis},
+    entrance::{Door, Guarding},
     say::complain,
 };
 use crate::pipeline::Pipeline;
@@ -113,6 +115,8 @@ struct Run {
     #[command(flatten)]
     door: Door,
     #[command(flatten)]
+    guarding: Guarding,
+    #[command(flatten)]
     process: Process,
 }
 
@@ -122,6 +126,11 @@ struct Ingest {
     kafka: Kafka,
     #[command(flatten)]
     door: Door,
+    #[command(flatten)]
+    guarding: Guarding,
+    // asked only where the API server judges tokens
+    #[command(flatten)]
+    api: Api,
     #[command(flatten)]
     process: Process,
 }
@@ -292,7 +301,7 @@ impl Run {
     async fn start(self) -> Result<(), Failure> {
         let (process, pipeline) = self.process.all()?;
         let (kafka, redis) = (self.kafka.check()?, self.redis.check(&pipeline)?);
-        let (kubernetes, door) = (self.kubernetes.check()?, self.door.check()?);
+        let (kubernetes, door) = (self.kubernetes.check()?, self.guarding.check(&self.door, &self.kubernetes.api)?);
         let everything = stages::Everything { kafka, redis, kubernetes, door };
         Ok(stages::run(everything, process, pipeline).await?)
     }
@@ -301,7 +310,8 @@ impl Run {
 impl Ingest {
     async fn start(self) -> Result<(), Failure> {
         let (process, pipeline) = self.process.all()?;
-        Ok(stages::ingest((self.kafka.check()?, self.door.check()?), process, pipeline).await?)
+        let (kafka, door) = (self.kafka.check()?, self.guarding.check(&self.door, &self.api)?);
+        Ok(stages::ingest((kafka, door), process, pipeline).await?)
     }
 }
 

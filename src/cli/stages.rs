@@ -1,14 +1,16 @@
 //! Pipeline + addresses → a stage that runs: reads like a table of contents.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use futures::FutureExt as _;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::sync::{mpsc, watch::channel as watch_channel};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     addresses::{Cluster, RedisUrl, Running},
+    entrance::Entrance,
     house::{House, Manner},
     say,
 };
@@ -41,8 +43,8 @@ pub(crate) struct Everything {
     pub kafka: Settings,
     pub redis: RedisUrl,
     pub kubernetes: Cluster,
-    /// Where alerts are taken in.
-    pub door: SocketAddr,
+    /// Where alerts are taken in, and from whom.
+    pub door: Entrance,
 }
 
 /// All three stages.
@@ -50,7 +52,7 @@ pub(crate) async fn run(everything: Everything, process: Running, pipeline: Pipe
     let Everything { kafka, redis, kubernetes, door } = everything;
     let (settings, pipeline) = (kafka, Arc::new(pipeline));
     let mut house = House::open("run", process, Manner::SERVER)?;
-    tracing::info!(pipeline = ?pipeline.topics, %redis, ?kubernetes, %door, "starting all stages");
+    tracing::info!(pipeline = ?pipeline.topics, %redis, ?kubernetes, ?door, "starting all stages");
     add_ingest(&mut house, &settings, &pipeline, door).await?;
     add_judge(&mut house, &settings, &pipeline, redis, &kubernetes).await?;
     add_way_out(&mut house, &settings, &pipeline, &kubernetes).await?;
@@ -60,13 +62,13 @@ pub(crate) async fn run(everything: Everything, process: Running, pipeline: Pipe
 
 /// The door.
 pub(crate) async fn ingest(
-    (settings, door): (Settings, SocketAddr),
+    (settings, door): (Settings, Entrance),
     process: Running,
     pipeline: Pipeline,
 ) -> anyhow::Result<()> {
     let pipeline = Arc::new(pipeline);
     let mut house = House::open("ingest", process, Manner::SERVER)?;
-    tracing::info!(pipeline = ?pipeline.topics, %door, "starting ingest");
+    tracing::info!(pipeline = ?pipeline.topics, ?door, "starting ingest");
     add_ingest(&mut house, &settings, &pipeline, door).await?;
     house.reload(&pipeline)?;
     house.run().await
@@ -119,21 +121,24 @@ pub(super) async fn add_ingest(
     house: &mut House,
     settings: &Settings,
     pipeline: &Arc<Pipeline>,
-    door: SocketAddr,
+    door: Entrance,
 ) -> anyhow::Result<SocketAddr> {
     let health = house.stage("ingest");
-    let listener = tokio::net::TcpListener::bind(door)
+    let (address, guard) = (door.listen, door.guard().await?);
+    let listener = tokio::net::TcpListener::bind(address)
         .await
-        .with_context(|| format!("BREAKWATER_LISTEN: {door} cannot be listened on"))?;
+        .with_context(|| format!("BREAKWATER_LISTEN: {address} cannot be listened on"))?;
     let bound = listener.local_addr()?;
     // An answer must be out before the request's own time is up.
     let acknowledged_within = pipeline.ingest.timeout.mul_f64(0.8);
     let producer = house.keep(Producer::new(settings, acknowledged_within)?);
     let metrics = IngestMetrics::register(&mut house.registry);
-    let door = Door::new(ingest::Rules::from(pipeline.as_ref()), producer, metrics);
+    let door = Door::new(ingest::Rules::from(pipeline.as_ref()), guard, producer, metrics);
     add_probe(house, settings, vec![pipeline.topics.alerts.clone(), pipeline.topics.dead_letters.clone()], &health);
     let follower = door.clone();
     house.follows(move |pipeline| follower.change(ingest::Rules::from(pipeline.as_ref())));
+    let credentials = door.clone().follow_credentials(house.stop.clone());
+    house.tasks.spawn("ingest: credentials", credentials.map(Ok));
     let stop = house.stop.clone();
     house.tasks.spawn("ingest: door", async move {
         ingest::serve(listener, door, stop).await;
@@ -286,7 +291,12 @@ fn add_probe(house: &mut House, settings: &Settings, topics: Vec<String>, health
 
 /// How the API server is reached.
 pub(super) async fn config(cluster: &Cluster) -> anyhow::Result<Config> {
-    let Some(file) = &cluster.kubeconfig else {
+    config_by(cluster.kubeconfig.as_deref()).await
+}
+
+/// The same by a kubeconfig; without one, by the service account of the pod.
+pub(super) async fn config_by(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
+    let Some(file) = kubeconfig else {
         return Config::incluster().context("KUBECONFIG is not set, and this is no pod with a service account");
     };
     let read = Kubeconfig::read_from(file).with_context(|| format!("KUBECONFIG: {} cannot be used", file.display()))?;

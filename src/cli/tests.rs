@@ -94,6 +94,58 @@ fn q05_a_bad_url_of_redis_names_the_variable_and_shows_no_secret() {
     }
 }
 
+/// Asserts how the complaint about a door begins, whose other addresses are right.
+fn check_door(args: &[&str], beginning: &str) {
+    let door = ["breakwater", "ingest", "--pipeline", SHIPPED, "--kafka-brokers", "k:9092"];
+    let cli = Cli::try_parse_from([&door[..], args].concat()).map_err(|error| error.to_string()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    match runtime.block_on(start(cli.command)) {
+        Err(Failure::Asked(told)) => assert!(told.starts_with(beginning), "{args:?}: {told}"),
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn q05_who_may_come_in_is_told_whole_and_nothing_of_it_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("tokens"), "hunter2").unwrap();
+    let (tokens, absent) = (path("tokens"), path("absent"));
+    for (args, beginning) in [
+        (
+            &["--listen-auth", "tokens"][..],
+            "BREAKWATER_LISTEN_TOKENS is not set; BREAKWATER_LISTEN_AUTH=tokens needs a file",
+        ),
+        (
+            &["--listen-auth", "tokens", "--listen-tokens", &tokens],
+            &format!("BREAKWATER_LISTEN_TOKENS: {tokens}:1: a token must"),
+        ),
+        (
+            &["--listen-auth", "tokens", "--listen-tokens", &absent],
+            &format!("BREAKWATER_LISTEN_TOKENS: {absent} is not there"),
+        ),
+        (
+            &["--listen-tokens", &tokens],
+            "BREAKWATER_LISTEN_TOKENS is set, and BREAKWATER_LISTEN_AUTH does not ask for it",
+        ),
+        (
+            &["--listen-audience", "x"],
+            "BREAKWATER_LISTEN_AUDIENCE is set, and BREAKWATER_LISTEN_AUTH does not ask for it",
+        ),
+        (&["--listen-auth", "kubernetes", "--kubeconfig", &absent], "KUBECONFIG: there is no file"),
+        (&["--listen-tls-key", &tokens], "BREAKWATER_LISTEN_TLS_CERT is not set"),
+        (&["--listen-tls-client-ca", &tokens], "BREAKWATER_LISTEN_TLS_CERT is not set"),
+        (&["--listen-tls-cert", &tokens], "BREAKWATER_LISTEN_TLS_KEY is not set"),
+        (
+            &["--listen-tls-cert", &tokens, "--listen-tls-key", &tokens],
+            &format!("BREAKWATER_LISTEN_TLS: {tokens} has no certificate in PEM"),
+        ),
+        (&["--trusted-proxies", "10.0.0.0/8,proxy"], "BREAKWATER_TRUSTED_PROXIES: \"proxy\" is no network; write"),
+    ] {
+        check_door(args, beginning);
+    }
+}
+
 #[test]
 fn j09_replicas_cannot_be_waited_for_in_a_cluster() {
     let folder = tempfile::tempdir().unwrap();

@@ -81,6 +81,15 @@ pub(super) enum Refused {
     /// The bodies under way weigh as much as they may.
     #[error("the requests under way are as large as they may be together; try again")]
     Crowded,
+    /// No token was shown, or one that nobody knows.
+    #[error("this door is for those who show a valid token: Authorization: Bearer TOKEN")]
+    Unauthenticated,
+    /// The sender is known, and has no right to send this.
+    #[error("this sender is known, and may not post here")]
+    Forbidden,
+    /// Whoever judges tokens gives no answer.
+    #[error("the token cannot be judged now; nothing was taken, send all of it again")]
+    Unjudged,
     /// One address sends faster than allowed.
     #[error("this client sends more requests than it may; try again")]
     TooFast,
@@ -102,8 +111,10 @@ impl Refused {
             Self::NoRoute => (StatusCode::NOT_FOUND, None),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, None),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, None),
+            Self::Forbidden => (StatusCode::FORBIDDEN, None),
             Self::Full | Self::Crowded | Self::TooFast => (StatusCode::SERVICE_UNAVAILABLE, Some(1)),
-            Self::Unacknowledged => (StatusCode::SERVICE_UNAVAILABLE, Some(5)),
+            Self::Unacknowledged | Self::Unjudged => (StatusCode::SERVICE_UNAVAILABLE, Some(5)),
             Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, None),
         }
     }
@@ -152,6 +163,9 @@ impl IntoResponse for Refused {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"breakwater\""));
         }
         if self.hangs_up() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -6,14 +6,19 @@
 
 mod accept;
 mod answer;
+mod auth;
+mod followed;
 mod gate;
+mod proxies;
 mod request;
 mod router;
 mod serve;
+mod tls;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     alert::record::IdentityRules,
@@ -24,8 +29,22 @@ use crate::{
 
 use gate::Gate;
 
+pub use auth::{Auth, Judge, Tokens};
+pub use proxies::Proxies;
 pub use router::router;
 pub use serve::serve;
+pub use tls::{Tls, TlsFiles};
+
+/// Who may come in, and by what way. By default everybody, in plain HTTP, each as the address that he connects from.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    /// Who may come in.
+    pub auth: Auth,
+    /// The certificates; none = plain HTTP.
+    pub tls: Option<Tls>,
+    /// Who is believed about a client's address.
+    pub proxies: Proxies,
+}
 
 /// What of a pipeline concerns the door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +77,7 @@ pub struct Door(Arc<Inside>);
 #[derive(Debug)]
 struct Inside {
     standing: ArcSwap<Standing>,
+    guard: Guard,
     producer: Producer,
     metrics: IngestMetrics,
 }
@@ -72,9 +92,25 @@ struct Standing {
 impl Door {
     /// Nobody inside yet. The producer's delivery timeout should be below `policy.timeout`.
     #[must_use]
-    pub fn new(rules: Rules, producer: Producer, metrics: IngestMetrics) -> Self {
+    pub fn new(rules: Rules, guard: Guard, producer: Producer, metrics: IngestMetrics) -> Self {
         let standing = ArcSwap::from_pointee(Standing::new(rules));
-        Self(Arc::new(Inside { standing, producer, metrics }))
+        Self(Arc::new(Inside { standing, guard, producer, metrics }))
+    }
+
+    /// Follows the files of tokens and certificates until told to stop.
+    pub async fn follow_credentials(self, stop: CancellationToken) {
+        let (Guard { auth, tls, .. }, metrics) = (&self.0.guard, &self.0.metrics);
+        let tokens = async {
+            if let Auth::Tokens(tokens) = auth {
+                Arc::clone(&tokens.0).follow(metrics.clone(), stop.clone()).await;
+            }
+        };
+        let certificates = async {
+            if let Some(tls) = tls {
+                Arc::clone(&tls.0).follow(metrics.clone(), stop.clone()).await;
+            }
+        };
+        tokio::join!(tokens, certificates, stop.cancelled());
     }
 
     /// Puts other rules in force, from the next request on. Whoever is inside already is not counted among the new

@@ -127,14 +127,22 @@ async fn body(body: Body, limit: usize, held: &mut Held) -> Result<Bytes, Refuse
     room.map(|()| whole.freeze())
 }
 
-/// Lets a request in, if there is room and its form is one that the door reads. Its body was not looked at yet.
+/// Lets a request in, if its sender keeps to his rate and may come in, and its form is one that the door reads. Its body
+/// was not looked at yet.
 async fn admit(State(door): State<Door>, request: Request, next: Next) -> Result<Response, Refused> {
     let standing = door.standing();
     let client = request.extensions().get::<Client>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0);
     standing.gate.knock(client)?;
+    let asked = request.extensions().get::<MatchedPath>().map_or("", |path| canonical(path.as_str()));
+    door.0.guard.auth.admit(request.headers(), asked, &door.0.metrics).await?;
     request::form(request.headers())?;
     request::fresh(request.headers(), jiff::Timestamp::now())?;
     Ok(next.run(request).await)
+}
+
+/// The path that a right speaks of, whichever way a request took.
+fn canonical(path: &str) -> &str {
+    if path == ALIAS { PROMETHEUS } else { path }
 }
 
 /// Counts, names and logs one request, and puts it into its trace.

@@ -14,6 +14,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::{
-    Door,
+    Door, Guard,
     gate::network,
     router::{Client, router},
 };
@@ -38,19 +39,28 @@ const BREATH: Duration = Duration::from_millis(100);
 
 static NOT_TAKEN: Complaint = Complaint::new("connections can't be taken, trying again");
 
+/// What all connections share.
+#[derive(Clone)]
+struct Hall {
+    router: Router,
+    guard: Guard,
+    patience: Duration,
+    stop: CancellationToken,
+}
+
 /// Serves the door until stop is told; then takes no more, answers what is under way, and returns.
 ///
-/// A client has `policy.timeout` for the headers of a request, counted from the moment at which the connection is idle:
-/// slow and idle ones are closed then, a busy one never is.
+/// A client has `policy.timeout` for the handshake of TLS, and as long for the headers of a request, counted from the
+/// moment at which the connection is idle: slow and idle ones are closed then, a busy one never is.
 pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
-    let patience = door.standing().rules.policy.timeout;
-    let router = router(door);
+    let (patience, guard) = (door.standing().rules.policy.timeout, door.0.guard.clone());
+    let hall = Hall { router: router(door), guard, patience, stop };
     let (mut connections, mut of) = (JoinSet::new(), HashMap::<IpAddr, usize>::new());
     loop {
         let taken = tokio::select! {
-            () = stop.cancelled() => break,
+            () = hall.stop.cancelled() => break,
             Some(ended) = connections.join_next() => {
-                ended.into_iter().for_each(|client| leave(&mut of, client));
+                ended.into_iter().flatten().for_each(|client| leave(&mut of, client));
                 continue;
             }
             taken = listener.accept(), if connections.len() < MOST_CONNECTIONS => taken,
@@ -58,10 +68,10 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) {
         match taken {
             Ok((stream, peer)) => {
                 NOT_TAKEN.settle();
-                let (client, attended) =
-                    (network(peer.ip()), attend(stream, peer, router.clone(), patience, stop.clone()));
-                if arrive(&mut of, client) {
-                    connections.spawn(attended.map(move |()| client));
+                // a trusted proxy stands for many clients, so it is none of them
+                let client = (!hall.guard.proxies.trust(peer.ip())).then(|| network(peer.ip()));
+                if client.is_none_or(|client| arrive(&mut of, client)) {
+                    connections.spawn(attend(stream, peer, hall.clone()).map(move |()| client));
                 }
             }
             Err(error) => rest(&error).await,
@@ -97,13 +107,30 @@ async fn rest(error: &io::Error) {
     }
 }
 
-async fn attend(stream: TcpStream, peer: SocketAddr, router: Router, patience: Duration, stop: CancellationToken) {
+async fn attend(stream: TcpStream, peer: SocketAddr, hall: Hall) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone at once");
         return;
     }
+    match &hall.guard.tls {
+        None => converse(stream, peer, hall).await,
+        Some(tls) => {
+            let shaken = tokio::time::timeout(hall.patience, tls.acceptor().accept(stream));
+            match hall.stop.run_until_cancelled(shaken).await {
+                Some(Ok(Ok(stream))) => converse(stream, peer, hall).await,
+                Some(Ok(Err(error))) => tracing::debug!(%error, "a client and the door found no common TLS"),
+                Some(Err(_)) => tracing::debug!("a client took too long for the handshake"),
+                None => {} // nothing was asked yet
+            }
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, hall: Hall) {
+    let Hall { router, guard, patience, stop } = hall;
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Client(peer.ip()));
+        let client = guard.proxies.client(peer.ip(), request.headers());
+        request.extensions_mut().insert(Client(client));
         answer(router.clone(), request)
     });
     let connection = http1::Builder::new()

@@ -17,18 +17,18 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    alert::{Signal, headers, record},
+    alert::{EventTime, Signal, headers, record},
     kafka::{Record, Settings, dead_letter::DeadLetter, in_process::InProcess, range},
     telemetry::metrics::Registry,
 };
 
-const PROMETHEUS: &str = "/api/v1/signals/prometheus";
+pub(super) const PROMETHEUS: &str = "/api/v1/signals/prometheus";
 const EVENT: &str = "/api/v1/signals/kubernetes-event";
 const WEBHOOK: &str = include_str!("../../schemas/examples/alertmanager-v4.json");
 const CORE: &str = include_str!("../../schemas/examples/kubernetes-event-core-v1.json");
-const GOOD: &str = r#"{"labels":{"alertname":"A","pod":"p"}}"#;
+pub(super) const GOOD: &str = r#"{"labels":{"alertname":"A","pod":"p"}}"#;
 
-fn policy() -> IngestPolicy {
+pub(super) fn policy() -> IngestPolicy {
     IngestPolicy {
         max_body: 100_000,
         max_alerts: 100,
@@ -48,29 +48,41 @@ fn rules(policy: IngestPolicy) -> Rules {
 }
 
 fn door(settings: &Settings, policy: IngestPolicy) -> (Door, Registry) {
+    door_with(settings, policy, Guard::default())
+}
+
+fn door_with(settings: &Settings, policy: IngestPolicy, guard: Guard) -> (Door, Registry) {
     let mut registry = Registry::new();
     let metrics = IngestMetrics::register(&mut registry);
     let producer = Producer::new(settings, policy.timeout * 3 / 4).unwrap();
-    (Door::new(rules(policy), producer, metrics), registry)
+    (Door::new(rules(policy), guard, producer, metrics), registry)
 }
 
 /// A door before which nothing is published: Kafka is away.
 fn alone(policy: IngestPolicy) -> Router {
+    router(alone_with(policy, Guard::default()))
+}
+
+pub(super) fn alone_with(policy: IngestPolicy, guard: Guard) -> Door {
     let settings = Settings::new("127.0.0.1:1".to_owned(), std::collections::BTreeMap::new()).unwrap();
-    router(door(&settings, policy).0)
+    door_with(&settings, policy, guard).0
 }
 
 /// A door and a broker of its own.
-struct Stage {
-    router: Router,
-    registry: Registry,
+pub(super) struct Stage {
+    pub(super) router: Router,
+    pub(super) registry: Registry,
     settings: Settings,
     _broker: InProcess,
 }
 
 fn stage() -> Stage {
+    guarded(Guard::default())
+}
+
+pub(super) fn guarded(guard: Guard) -> Stage {
     let broker = InProcess::start(&[("alerts", 4), ("dead-letters", 1)]).unwrap();
-    let (door, registry) = door(&broker.settings(), policy());
+    let (door, registry) = door_with(&broker.settings(), policy(), guard);
     Stage { router: router(door), registry, settings: broker.settings(), _broker: broker }
 }
 
@@ -79,7 +91,7 @@ impl Stage {
         send(&self.router, request(path).body(body.into()).unwrap()).await
     }
 
-    async fn topic(&self, name: &str) -> Vec<Record> {
+    pub(super) async fn topic(&self, name: &str) -> Vec<Record> {
         let stretches = range::since(&self.settings, name, None).await.unwrap();
         let (into, mut records) = mpsc::channel(1_000);
         range::read(&self.settings, name, stretches, into, CancellationToken::new()).await.unwrap();
@@ -97,33 +109,34 @@ impl Stage {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Value,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
 }
 
 impl Answer {
-    fn is_problem(&self, status: u16, named: &str) {
+    pub(super) fn is_problem(&self, status: u16, named: &str) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(self.body["status"], status);
+        assert_eq!(self.headers["content-security-policy"], "default-src 'none'"); // with the others, as o04 says
         assert!(self.body["detail"].as_str().unwrap().contains(named), "{named}: {self:?}");
     }
 }
 
-fn request(path: &str) -> http::request::Builder {
+pub(super) fn request(path: &str) -> http::request::Builder {
     Request::post(path).header("content-type", "application/json")
 }
 
-async fn send(router: &Router, request: Request<Body>) -> Answer {
+pub(super) async fn send(router: &Router, request: Request<Body>) -> Answer {
     let Ok::<_, Infallible>(response) = router.clone().oneshot(request).await;
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     Answer { status: head.status, headers: head.headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
 }
 
-fn webhook(alerts: &[&str]) -> String {
+pub(super) fn webhook(alerts: &[&str]) -> String {
     format!(r#"{{"version":"4","alerts":[{}]}}"#, alerts.join(" , "))
 }
 
@@ -462,6 +475,11 @@ async fn o06_a_stale_x_timestamp_is_400() {
     for stale in [(now - 302).to_string(), (now + 130).to_string(), "soon".to_owned(), "-1".to_owned()] {
         send(&stage.router, stamped(stale)).await.is_problem(400, "X-Timestamp");
     }
+    let records = stage.topic("alerts").await;
+    assert_eq!(records.len(), 1);
+    let hours_later = EventTime((now + 6 * 3600) * 1000);
+    let read = record::parse(&records[0].value, &records[0].headers, hours_later, &IdentityRules::default());
+    assert!(read.is_ok(), "nothing in the log is ever stale: {read:?}");
 }
 
 #[tokio::test]
@@ -510,13 +528,13 @@ async fn rules_that_change_are_in_force_for_the_next_request() {
 }
 
 /// A door on a socket.
-struct Open {
-    address: std::net::SocketAddr,
-    stop: CancellationToken,
+pub(super) struct Open {
+    pub(super) address: std::net::SocketAddr,
+    pub(super) stop: CancellationToken,
     serving: JoinSet<()>,
 }
 
-async fn open(door: Door) -> Open {
+pub(super) async fn open(door: Door) -> Open {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let mut serving = JoinSet::new();
@@ -525,7 +543,7 @@ async fn open(door: Door) -> Open {
 }
 
 impl Open {
-    async fn ended(mut self) {
+    pub(super) async fn ended(mut self) {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.join_next()).await;
         ended.expect("the door closes").unwrap().unwrap();
     }
@@ -608,4 +626,24 @@ async fn m04_what_is_under_way_is_answered_and_new_ones_are_refused() {
         assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     }
     open.ended().await;
+}
+
+#[tokio::test]
+async fn o05_a_forwarded_address_counts_only_where_its_proxy_is_trusted() {
+    let slow = || IngestPolicy { burst: 2, rate_per_second: 1, ..policy() };
+    for (trusted, answers) in [(false, [400, 400, 503, 503]), (true, [400, 400, 503, 400])] {
+        let proxies = if trusted { Proxies::parse("127.0.0.0/8").unwrap() } else { Proxies::default() };
+        let open = open(alone_with(slow(), Guard { proxies, ..Guard::default() })).await;
+        let mut heard = Vec::new();
+        for client in ["192.0.2.1", "203.0.113.5, 192.0.2.1", "192.0.2.1", "192.0.2.2"] {
+            let mut stream = TcpStream::connect(open.address).await.unwrap();
+            let head =
+                format!("POST {PROMETHEUS} HTTP/1.1\r\nhost: x\r\nx-forwarded-for: {client}\r\nconnection: close");
+            stream.write_all(format!("{head}\r\ncontent-length: 1\r\n\r\nx").as_bytes()).await.unwrap();
+            heard.push(self::heard(&mut stream).await[9..12].parse::<u16>().unwrap());
+        }
+        assert_eq!(heard, answers, "trusted: {trusted}");
+        open.stop.cancel();
+        open.ended().await;
+    }
 }

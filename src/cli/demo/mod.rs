@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Demo,
     addresses::Running,
+    entrance::Entrance,
     house::{House, Manner},
     say, stages,
 };
@@ -83,7 +84,7 @@ async fn furnish(
     out: &std::path::Path,
 ) -> anyhow::Result<(SocketAddr, Vec<Health>)> {
     let settings = broker.settings();
-    let bound = stages::add_ingest(house, &settings, pipeline, door).await?;
+    let bound = stages::add_ingest(house, &settings, pipeline, Entrance::open(door)).await?;
 
     let memory = Local::default();
     let (clock, stop) = (memory.clone(), house.stop.clone());

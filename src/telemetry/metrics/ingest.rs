@@ -8,6 +8,8 @@ const REASONS: &[&str] = &["malformed", "invalid", "no_alert", "too_large", "ref
 const CODES: &[&str] =
     &["200", "202", "400", "401", "403", "404", "405", "408", "413", "415", "422", "500", "503", "other"];
 
+const VERDICTS: &[&str] = &["permitted", "unknown", "forbidden", "away"];
+
 /// What the door counts.
 #[derive(Clone, Debug)]
 pub struct IngestMetrics {
@@ -17,6 +19,8 @@ pub struct IngestMetrics {
     requests: Tally,
     in_flight: Gauge,
     bodies: Gauge,
+    judged: Tally,
+    credentials: Tally,
 }
 
 impl IngestMetrics {
@@ -47,6 +51,18 @@ impl IngestMetrics {
             in_flight: registry.gauge("breakwater_ingest_requests_in_flight", "Requests not yet answered"),
             bodies: registry
                 .gauge("breakwater_ingest_body_bytes", "Size of all bodies that are held, whole or in part"),
+            judged: registry.tally(
+                "breakwater_ingest_senders_judged_total",
+                "verdict",
+                VERDICTS,
+                "Requests whose sender was judged by a token, or by the lack of one",
+            ),
+            credentials: registry.tally(
+                "breakwater_ingest_credentials_reloads_total",
+                "result",
+                &["taken", "refused"],
+                "Changes seen of the files of tokens and certificates; a refused one leaves what was in force",
+            ),
         }
     }
 
@@ -74,6 +90,16 @@ impl IngestMetrics {
     #[must_use]
     pub fn begun(&self) -> InFlight {
         InFlight::new(&self.in_flight)
+    }
+
+    /// A sender was judged so.
+    pub fn judged(&self, verdict: &str) {
+        self.judged.count(verdict, 1);
+    }
+
+    /// Tokens or certificates have changed, and were taken or not.
+    pub fn credentials_reloaded(&self, taken: bool) {
+        self.credentials.count(if taken { "taken" } else { "refused" }, 1);
     }
 
     /// So many bytes of bodies are held, more or fewer than before.
