@@ -83,6 +83,9 @@ fn hop(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderName, HeaderValue};
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
@@ -111,6 +114,18 @@ mod tests {
         check("2001:db8::/32", "2001:db8::1", &["[2001:dead::2]:80"], "2001:dead::2");
         check("2001:db8::/32", "2001:db8::1", &["[2001:dead::2]"], "2001:dead::2");
         check("10.0.0.0/8", "10.0.0.1", &[&["10.0.0.2"; 100].join(",")], "10.0.0.2");
+    }
+
+    proptest! {
+        #[test]
+        fn o13_whatever_a_proxy_names_there_is_a_client(lines in vec(vec(any::<u8>(), 0..60), 0..4)) {
+            let proxies = Proxies::parse("10.0.0.0/8").unwrap();
+            let values = lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok());
+            let headers = values.map(|value| (HeaderName::from_static("x-forwarded-for"), value)).collect();
+            prop_assert_eq!(proxies.client(ip("192.0.2.9"), &headers), ip("192.0.2.9"));
+            let client = proxies.client(ip("10.0.0.1"), &headers);
+            prop_assert!(client == ip("10.0.0.1") || headers.values().any(|value| !value.is_empty()));
+        }
     }
 
     #[test]

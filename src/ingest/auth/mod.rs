@@ -14,13 +14,17 @@ use http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 
 use super::answer::Refused;
-use crate::telemetry::metrics::IngestMetrics;
+use crate::telemetry::{complaint::Complaint, metrics::IngestMetrics};
 
 pub use review::Judge;
 pub use tokens::Tokens;
 
 /// No token is longer: those of service accounts have about 1 KiB.
 const LONGEST_TOKEN: usize = 8 * 1024;
+
+static UNJUDGED: Complaint = Complaint::new(
+    "the kubernetes api judges no tokens, senders are told to come back; ingest needs the right to create token reviews and access reviews",
+);
 
 /// Who may come in.
 #[derive(Clone, Debug, Default)]

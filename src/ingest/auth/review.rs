@@ -14,11 +14,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Verdict,
+    UNJUDGED, Verdict,
     verdicts::{Key, Verdicts},
 };
-use crate::telemetry::complaint::Complaint;
-
 pub(super) const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 pub(super) const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 /// How long one call may be without a byte; the whole verdict has its own patience.
@@ -27,10 +25,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 const LARGEST: usize = 1 << 20;
 /// So much of the API server's own words is told.
 const WORDS: usize = 300;
-
-static UNJUDGED: Complaint = Complaint::new(
-    "the kubernetes api judges no tokens, senders are told to come back; has ingest the right to create token and access reviews?",
-);
 
 /// The API server as judge. Clones share what it has said.
 #[derive(Clone)]
@@ -95,8 +89,7 @@ impl Inside {
                 verdict
             }
             Err(silent) => {
-                // because an error of the API server might repeat what it was asked
-                UNJUDGED.raise(&silent.to_string().replace(token, "***"));
+                UNJUDGED.raise(&shown(&silent.to_string(), token));
                 Verdict::Away
             }
         }
@@ -151,13 +144,31 @@ fn may(user: UserInfo, path: &str) -> SubjectAccessReviewSpec {
     }
 }
 
-/// What a Status says, cut short.
+/// What a Status says.
 fn words(answer: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     struct Status {
         #[serde(default)]
         message: String,
     }
-    let status: Status = serde_json::from_slice(answer).unwrap_or_default();
-    status.message.chars().take(WORDS).collect()
+    serde_json::from_slice::<Status>(answer).unwrap_or_default().message
+}
+
+/// Words of the API server as they may stand in a log: it might repeat what it was asked, and say more than a line.
+fn shown(words: &str, token: &str) -> String {
+    let bare = words.replace(token, "***");
+    bare.chars().take(WORDS).map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o07_what_the_api_server_says_is_told_in_a_line_without_the_token() {
+        let token = "t".repeat(1000);
+        let told = shown(&format!("{}\r\n\u{1b}[31m invalid {token}", "x".repeat(WORDS - 40)), &token);
+        assert!(told.ends_with("   [31m invalid ***") && !told.contains("tt"), "{told}");
+        assert_eq!(shown(&"x".repeat(10_000), &token).len(), WORDS);
+    }
 }

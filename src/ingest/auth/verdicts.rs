@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::Verdict;
+use super::{UNJUDGED, Verdict};
 
 /// How long an answer may take, waiting for its turn included.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,7 +60,10 @@ impl Verdicts {
             let _turn = self.questions.acquire().await;
             question.await
         };
-        let verdict = timeout(PATIENCE, turn).await.unwrap_or(Verdict::Away);
+        let verdict = timeout(PATIENCE, turn).await.unwrap_or_else(|_| {
+            UNJUDGED.raise(&format_args!("there was no answer within {} s", PATIENCE.as_secs()));
+            Verdict::Away
+        });
         *known = Some((verdict, Instant::now() + lasts(verdict)));
         verdict
     }
