@@ -17,6 +17,20 @@ prove *args:
 chaos *args:
     integration/chaos {{args}}
 
+# Pairs of faults without a server, in virtual time: just pairs 5000 begins where another run ended
+pairs seed='0' many='1000':
+    BREAKWATER_SIM_SEED={{seed}} BREAKWATER_SIM_SEEDS={{many}} cargo test --locked --test sim r02_
+
+# 8 judges, each killed or asked to end 16 times, while 100 000 numbered alerts pass; then every one is judged
+interrupted seed='16':
+    BREAKWATER_INTERRUPTED_JUDGES=8 BREAKWATER_INTERRUPTED_TIMES=16 BREAKWATER_INTERRUPTED_ALERTS=100000 \
+        BREAKWATER_CHAOS_SEED={{seed}} integration/test --test real -- --nocapture interrupted::
+
+# 10 minutes without an API server while 200 000 alerts of 1 000 incidents arrive, and Redis forgets everything half-way
+outage:
+    BREAKWATER_OUTAGE_ALERTS=200000 BREAKWATER_OUTAGE_INCIDENTS=1000 BREAKWATER_OUTAGE_SECONDS=600 \
+        integration/test --test real -- --nocapture outage::
+
 # An hour of 50 000 records, 300 incidents and 5 storms: its objects are lost, and come back as they were
 hour:
     BREAKWATER_HOUR_RECORDS=50000 integration/test --test real -- --nocapture replay::hour::

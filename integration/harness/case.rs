@@ -220,8 +220,13 @@ impl Case {
 
     /// Waits until everything that is in the log now has had its effect: read, drafted, and written.
     pub async fn settled(&self) {
-        self.committed(0, &self.alerts).await;
+        self.settled_by_work().await;
         self.settled_by_sink().await;
+    }
+
+    /// Waits until every alert that is in the log now is read, and drafted if it is to be.
+    pub async fn settled_by_work(&self) {
+        self.committed(0, &self.alerts).await;
     }
 
     /// Waits until every draft and update that is in the log now is written.

@@ -4,11 +4,15 @@
 use super::kube::Kube;
 use super::lives::Lives;
 use super::stand::{Replica, Stand};
+use super::wait::until_ok;
 use fastrand::Rng;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long Redis may take to do as it is told.
+const OBEYS: Duration = Duration::from_secs(60);
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,9 +166,13 @@ impl Stand {
         whom
     }
 
+    /// Asked until it obeys: on a busy machine an answer may come late.
     async fn redis(&self, word: &str) {
-        let mut eyes = self.redis.connection().await;
-        let _: redis::Value = redis::cmd(word).query_async(&mut eyes).await.expect("redis obeys");
+        until_ok(OBEYS, &format!("redis to obey {word}"), async || {
+            let mut eyes = self.redis.connection().await;
+            redis::cmd(word).query_async::<redis::Value>(&mut eyes).await
+        })
+        .await;
     }
 
     /// Kills every server and every replica at once, and starts all of them in any order, each as soon as the one

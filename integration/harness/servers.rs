@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 type Question = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 

@@ -228,19 +228,6 @@ async fn i16_a_draft_for_a_namespace_that_went_goes_to_the_fallback_by_a_redrive
     assert_eq!(objects[0]["spec"]["signalName"], json!("Late"));
 }
 
-impl Case {
-    /// Waits until work has handled everything that is in the log now.
-    async fn settled_by_work(&self) {
-        until_ok(SOON, "work to commit all of alerts", async || {
-            match self.kafka.lag(&self.groups[0], &self.alerts).await {
-                0 => Ok(()),
-                lag => Err(format!("a lag of {lag}")),
-            }
-        })
-        .await;
-    }
-}
-
 /// A door alone needs no more than Kafka: what it set aside for lack of a name is put back with a key once it has one.
 #[tokio::test]
 async fn l14_a_letter_of_the_door_goes_to_alerts_with_its_key() {

@@ -70,7 +70,7 @@ async fn e08_any_other_phase_is_live() {
 }
 
 #[tokio::test]
-async fn e09_a_deleted_object_ends_the_incident_within_the_ttl() {
+async fn e09_j18_a_deleted_object_ends_the_incident_within_the_ttl() {
     let case = Case::shared("e09", &["shop"]).await;
     let alert = case.alert("Deleted", "shop", "p");
     case.post(std::slice::from_ref(&alert)).await;

@@ -14,13 +14,15 @@ use breakwater::{
         crd::{RemediationRequest, RemediationRequestStatus},
     },
     sink::{
-        desk::{Call, Desk, Found, Next, Reply, Rules},
+        desk::{Call, Dead, Desk, Found, Next, Reply, Rules},
         live::{Ended, Sight},
         object::{Object, ObjectId, Shown},
         outage::Now,
     },
 };
 use tokio::time::Instant;
+
+use crate::weather::Weather;
 
 /// One object as it stands.
 #[derive(Clone, Debug)]
@@ -37,15 +39,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    fn ask(&mut self, call: &Call) -> Result<Found, Answer> {
-        let id = match call {
-            Call::Create(object) => {
-                let named = |text: &Option<String>| text.clone().unwrap_or_default();
-                ObjectId::new(&named(&object.metadata.namespace), &named(&object.metadata.name))
-            }
-            Call::Apply { id, .. } | Call::Read(id) => id.clone(),
-        };
-        let key = id.to_string();
+    /// Whether the object of a call is there.
+    pub fn holds(&self, call: &Call) -> bool {
+        self.objects.contains_key(&id_of(call).to_string())
+    }
+
+    /// What an API server that is well answers.
+    pub fn ask(&mut self, call: &Call) -> Result<Found, Answer> {
+        let key = id_of(call).to_string();
         self.version += 1;
         match call {
             Call::Create(_) if self.objects.contains_key(&key) => return Err(answer(409, "AlreadyExists")),
@@ -79,7 +80,18 @@ impl Cluster {
     }
 }
 
-fn answer(code: u16, reason: &str) -> Answer {
+fn id_of(call: &Call) -> ObjectId {
+    match call {
+        Call::Create(object) => {
+            let named = |text: &Option<String>| text.clone().unwrap_or_default();
+            ObjectId::new(&named(&object.metadata.namespace), &named(&object.metadata.name))
+        }
+        Call::Apply { id, .. } | Call::Read(id) => id.clone(),
+    }
+}
+
+/// A refusal with an API server's reason.
+pub fn answer(code: u16, reason: &str) -> Answer {
     Answer { code, reason: reason.to_owned(), ..Answer::default() }
 }
 
@@ -92,6 +104,13 @@ pub struct Sink {
     next: usize,
     /// What was read and is not settled yet: nothing from there on is committed.
     unfinished: BTreeSet<usize>,
+    /// How the API server feels.
+    pub weather: Weather,
+    /// Nothing is asked before.
+    rests: EventTime,
+    /// Offsets that were settled, and records that were set aside, in this life.
+    pub settled: Vec<i64>,
+    pub dead: Vec<Dead>,
 }
 
 impl Sink {
@@ -99,7 +118,17 @@ impl Sink {
         let mut desk = Desk::new(rules);
         desk.see(Sight::Begin);
         desk.see(Sight::Whole);
-        Self { desk, cluster: Cluster::default(), began: Instant::now(), next: 0, unfinished: BTreeSet::new() }
+        Self {
+            desk,
+            cluster: Cluster::default(),
+            began: Instant::now(),
+            next: 0,
+            unfinished: BTreeSet::new(),
+            weather: Weather::fair(),
+            rests: EventTime(i64::MIN),
+            settled: Vec::new(),
+            dead: Vec::new(),
+        }
     }
 
     fn now(&self, wall: EventTime) -> Now {
@@ -125,10 +154,10 @@ impl Sink {
     }
 
     fn write(&mut self, wall: EventTime, over: &mut Vec<Closed>) {
-        loop {
+        while wall >= self.rests {
             let reply = match self.desk.next(self.now(wall)) {
                 Next::Ask(job) => {
-                    let answer = self.cluster.ask(&job.call);
+                    let answer = self.weather.ask(&mut self.cluster, &job.call);
                     self.desk.hear(*job, answer, self.now(wall), 0.5)
                 }
                 Next::Reply(reply) => *reply,
@@ -139,10 +168,13 @@ impl Sink {
     }
 
     fn note(&mut self, reply: Reply, wall: EventTime, over: &mut Vec<Closed>) {
-        assert!(reply.dead.is_empty(), "nothing is set aside here: {:?}", reply.dead);
+        assert!(reply.dead.is_empty() || self.weather.refuses(), "nothing is set aside here: {:?}", reply.dead);
         for held in &reply.settled {
             self.unfinished.remove(&usize::try_from(held.record.position.offset).unwrap());
+            self.settled.push(held.record.position.offset);
         }
+        self.rests = self.rests.max(wall.plus(reply.pause.unwrap_or_default()));
+        self.dead.extend(reply.dead);
         self.tell(&reply.tell, wall, over);
     }
 
@@ -172,6 +204,7 @@ impl Sink {
             self.desk.see(Sight::Stands(Box::new(kept.object.clone())));
         }
         self.desk.see(Sight::Whole);
+        (self.settled, self.dead) = (Vec::new(), Vec::new());
         let low = std::mem::take(&mut self.unfinished).first().copied().unwrap_or(self.next);
         self.next = from.min(low);
     }

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unreachable_pub, reason = "a test's crate exports nothing: here `pub` says what the other modules may use")]
 
+mod answers;
 mod chaos;
 mod check;
 mod cluster;
 mod contract;
 mod dedup;
+mod faults;
+mod judge;
 mod local;
 mod losses;
 mod memory;
@@ -17,4 +20,5 @@ mod rigged;
 mod rooms;
 mod script;
 mod storms;
+mod weather;
 mod world;

@@ -1,12 +1,16 @@
 //! Local memory whose answers may fail to come: before the call was applied, or after.
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use breakwater::{
     alert::EventTime,
     memory::{Key, Memory, MemoryError, Shard, Swap, local::Local},
     remediation::GroupId,
 };
+use futures::FutureExt as _;
 
 /// When the next answer is lost.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +21,17 @@ pub struct Fuse {
     pub applied: bool,
 }
 
-/// Local memory with a fuse.
+/// Local memory with a fuse, and with all that was ever asked of it, so that it can be what it was.
 #[derive(Debug, Default)]
 pub struct Rigged {
     pub local: Local,
     fuse: Mutex<Option<Fuse>>,
+    away: AtomicBool,
+    written: Mutex<Vec<Written>>,
 }
+
+/// A call that changed something.
+type Written = (Shard, Option<Swap>, Vec<Swap>);
 
 impl Rigged {
     /// Sets or takes out the fuse. A fuse blows once.
@@ -30,8 +39,37 @@ impl Rigged {
         *self.fuse.lock().unwrap() = fuse;
     }
 
+    /// Whether nothing is answered at all, and nothing applied.
+    pub fn away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// How many calls have changed something.
+    pub fn age(&self) -> usize {
+        self.written.lock().unwrap().len()
+    }
+
+    /// Goes back to what it held after so many calls, as a restart from an old dump; 0 is a flush.
+    pub fn back_to(&self, age: usize) {
+        self.local.flush();
+        let mut written = self.written.lock().unwrap();
+        written.truncate(age);
+        for (shard, guard, swaps) in written.iter() {
+            let again = self.local.guarded(*shard, guard.as_ref(), swaps);
+            again.now_or_never().expect("local memory never waits").expect("local memory answers");
+        }
+    }
+
+    async fn apply(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
+        self.written.lock().unwrap().push((shard, guard.cloned(), swaps.to_vec()));
+        self.local.guarded(shard, guard, swaps).await
+    }
+
     /// None: answer. Else the answer is lost, and this says whether the call is applied.
     fn blows(&self) -> Option<bool> {
+        if self.away.load(Ordering::Relaxed) {
+            return Some(false);
+        }
         let mut fuse = self.fuse.lock().unwrap();
         match &mut *fuse {
             Some(left) if left.calls > 0 => {
@@ -55,14 +93,14 @@ impl Memory for Rigged {
 
     async fn guarded(&self, shard: Shard, guard: Option<&Swap>, swaps: &[Swap]) -> Result<Vec<bool>, MemoryError> {
         match self.blows() {
-            None => self.local.guarded(shard, guard, swaps).await,
-            Some(true) => self.local.guarded(shard, guard, swaps).await.and(lost()),
+            None => self.apply(shard, guard, swaps).await,
+            Some(true) => self.apply(shard, guard, swaps).await.and(lost()),
             Some(false) => lost(),
         }
     }
 
     async fn due(&self, shard: Shard, limit: usize) -> Result<Vec<(GroupId, EventTime)>, MemoryError> {
-        self.local.due(shard, limit).await
+        if self.away.load(Ordering::Relaxed) { lost() } else { self.local.due(shard, limit).await }
     }
 
     async fn probe(&self) -> Result<(), MemoryError> {

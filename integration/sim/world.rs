@@ -1,6 +1,9 @@
 //! A deployment of values: a log, workers that read it, memory, the topic of remediations, a sink. Time is the
 //! broker's and moves only when told; a worker may die between any two steps.
 
+#[path = "loss.rs"]
+mod loss;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use breakwater::{
@@ -39,12 +42,16 @@ pub struct Partition {
     pub log: Vec<Record>,
     pub committed: i64,
     pub mark: EventTime,
+    /// Where it was when memory lost something of it, until memory has everything of it again.
+    back: Option<i64>,
 }
 
 /// What a worker has in hand of one partition; lost when it dies.
 #[derive(Debug)]
 struct Hand {
     next: i64,
+    /// What lies before it was finished once, and is read again.
+    floor: i64,
     ledger: Ledger,
     waiting: BTreeMap<i64, Waiting>,
     rest: Vec<Record>,
@@ -91,7 +98,7 @@ impl World {
             fallback_namespace: FALLBACK.to_owned(),
             metrics: WorkMetrics::register(&mut registry),
         };
-        let partition = Partition { log: Vec::new(), committed: 0, mark: EventTime(i64::MIN) };
+        let partition = Partition { log: Vec::new(), committed: 0, mark: EventTime(i64::MIN), back: None };
         Self {
             bench,
             registry,
@@ -146,9 +153,10 @@ impl World {
     }
 
     fn hand(&mut self, partition: usize) -> Hand {
-        let next = self.partitions[partition].committed;
-        let fresh = || Hand { next, ledger: Ledger::default(), waiting: BTreeMap::new(), rest: Vec::new() };
-        self.hands[partition].take().unwrap_or_else(fresh)
+        match self.hands[partition].take() {
+            Some(hand) => hand,
+            None => self.begin(partition),
+        }
     }
 
     /// One batch of one partition, as `work::partition` goes about it. Says whether there was anything to read.
@@ -177,8 +185,10 @@ impl World {
         let mut batch = std::mem::take(&mut hand.rest);
         batch.extend(records);
         let number = i32::try_from(partition).unwrap();
-        let ledger = hand.ledger.clone();
-        let unfinished = |position: Position| position.partition == number && ledger.is_unfinished(position.offset);
+        let (ledger, floor) = (hand.ledger.clone(), hand.floor);
+        let unfinished = |Position { partition, offset }: Position| {
+            partition == number && offset >= floor && ledger.is_unfinished(offset)
+        };
         let watermark = self.watermark();
         let applied = now(batch::apply(&self.bench, &batch, watermark, &unfinished))?;
         self.point()?;
@@ -212,14 +222,17 @@ impl World {
             None if whole => self.now,
             None => latest.unwrap_or(EventTime(i64::MIN + 1)),
         };
-        let mark = &mut self.partitions[partition].mark;
-        *mark = (*mark).max(EventTime(read.0 - 1));
+        let Partition { mark, back, .. } = &mut self.partitions[partition];
+        if back.is_none_or(|back| hand.next >= back) {
+            *mark = (*mark).max(EventTime(read.0 - 1));
+        }
     }
 
     fn commit(&mut self, partition: usize, hand: &Hand) {
-        if let Some(next) = hand.ledger.committable() {
+        if let Some(next) = hand.ledger.committable().filter(|next| *next >= hand.floor) {
             self.partitions[partition].committed = next;
         }
+        self.vouch(partition, hand);
     }
 
     /// Event time up to which every partition has been read.
