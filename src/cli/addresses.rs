@@ -40,13 +40,21 @@ pub(crate) struct Redis {
     redis_url: Option<String>,
 }
 
+/// Who we are to Kubernetes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where Kubernetes is")]
+pub(crate) struct Kubeconfig {
+    /// Who we are to the API server; without it, the service account of the pod
+    #[arg(long, env = "KUBECONFIG", hide_env_values = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
 /// Where Kubernetes is.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where Kubernetes is")]
 pub(crate) struct Kubernetes {
-    /// Who we are to the API server; without it, the service account of the pod
-    #[arg(long, env = "KUBECONFIG", hide_env_values = true, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
     /// Namespace of objects whose own is absent, and of what is cluster-scoped
     #[arg(
         long,
@@ -88,6 +96,14 @@ pub(crate) struct PipelineFile {
 pub(crate) struct Process {
     #[command(flatten)]
     pub pipeline: PipelineFile,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+/// How a process runs that follows no pipeline.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The process")]
+pub(crate) struct Serving {
     /// Address for health, readiness and metrics; :PORT is every interface
     #[arg(
         long,
@@ -251,13 +267,20 @@ impl Kubernetes {
             let text = format!("BREAKWATER_FALLBACK_NAMESPACE: {name:?} is no namespace");
             return Err(asked(format!("{text}; write at most 63 lower-case letters, digits and dashes")));
         }
+        Ok(Cluster { kubeconfig: self.kubeconfig.check()?, fallback_namespace: name.clone() })
+    }
+}
+
+impl Kubeconfig {
+    /// A file that exists, if one is named.
+    pub(crate) fn check(&self) -> Result<Option<PathBuf>, Failure> {
         if let Some(file) = self.kubeconfig.as_deref().filter(|file| !file.is_file()) {
             return Err(asked(format!(
                 "KUBECONFIG: there is no file {}; name one, or unset it in a pod",
                 file.display()
             )));
         }
-        Ok(Cluster { kubeconfig: self.kubeconfig.clone(), fallback_namespace: name.clone() })
+        Ok(self.kubeconfig.clone())
     }
 }
 
@@ -268,7 +291,7 @@ impl Door {
     }
 }
 
-impl Process {
+impl Serving {
     /// How the process runs.
     pub(crate) fn check(&self) -> Result<Running, Failure> {
         let grace = written::parse_span(&self.grace).ok_or_else(|| {
@@ -276,6 +299,13 @@ impl Process {
         })?;
         let admin_listen = listen("BREAKWATER_ADMIN_LISTEN", &self.admin_listen)?;
         Ok(Running { found: None, admin_listen, log_format: self.log_format, grace })
+    }
+}
+
+impl Process {
+    /// How the process runs.
+    pub(crate) fn check(&self) -> Result<Running, Failure> {
+        self.serving.check()
     }
 
     /// The same, and the pipeline, whose file is followed from what it holds now.

@@ -266,6 +266,7 @@ pub(super) fn add_sink<O: Objects>(
         sights,
         health,
         metrics,
+        recent: house.recent.clone(),
     };
     let (stop, drained) = (house.stop.clone(), CancellationToken::new());
     let (reading, read) = (stop.clone(), drained.clone());
@@ -286,7 +287,12 @@ fn add_probe(house: &mut House, settings: &Settings, topics: Vec<String>, health
 
 /// How the API server is reached.
 pub(super) async fn config(cluster: &Cluster) -> anyhow::Result<Config> {
-    let Some(file) = &cluster.kubeconfig else {
+    config_at(cluster.kubeconfig.as_deref()).await
+}
+
+/// The same, by this file or as the pod that we are.
+pub(super) async fn config_at(kubeconfig: Option<&std::path::Path>) -> anyhow::Result<Config> {
+    let Some(file) = kubeconfig else {
         return Config::incluster().context("KUBECONFIG is not set, and this is no pod with a service account");
     };
     let read = Kubeconfig::read_from(file).with_context(|| format!("KUBECONFIG: {} cannot be used", file.display()))?;
