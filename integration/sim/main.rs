@@ -16,5 +16,6 @@ mod policy;
 mod rigged;
 mod rooms;
 mod script;
+mod shipped;
 mod storms;
 mod world;
