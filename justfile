@@ -75,6 +75,11 @@ deny:
 ci:
     .ci/run
 
-# The manifests, as they would be applied
-manifests:
-    @kubectl kustomize --load-restrictor LoadRestrictionsNone deploy
+# The manifests of an overlay, as they would be applied: just manifests production
+manifests overlay="base":
+    @kubectl kustomize --load-restrictor LoadRestrictionsNone deploy/{{overlay}}
+
+# The status page in a real Chromium: a storm is sent and grows on it; pictures of light, dark and phone go to DIR
+look dir:
+    cargo build --locked --features crash-points,rego
+    integration/look {{dir}}

@@ -30,6 +30,9 @@ pub mod sink;
 /// The log as a product: dead letters put back, decisions taken again.
 pub mod replay;
 
+/// The fire alarm check: a test alert through the door, and its object out again.
+pub mod canary;
+
 /// Metrics, traces, health.
 pub mod telemetry;
 

@@ -26,7 +26,7 @@ pub struct Token {
 }
 
 impl Account {
-    /// A new account that may do what `deploy/rbac.yaml` lets a stage do; its roles must be there.
+    /// A new account that may do what `deploy/base/rbac.yaml` lets a stage do; its roles must be there.
     pub async fn like(kube: &Kube, stage: &str, name: &str) -> Self {
         let rbac = "rbac.authorization.k8s.io";
         for manifest in [

@@ -134,6 +134,12 @@ impl Case {
         }
     }
 
+    /// One of the ways out that tests share.
+    pub fn way_out(&self) -> &'static super::product::Product {
+        let stages = self.shared.expect("a test on the shared stages");
+        stages.sinks.first().expect("there is one")
+    }
+
     /// A namespace of this test.
     pub fn namespace(&self, word: &str) -> String {
         self.scope.namespace(word)

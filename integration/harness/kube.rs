@@ -6,7 +6,7 @@ use super::wait::until_ok;
 use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Scope as Reach, pinned_kind};
@@ -50,6 +50,17 @@ impl Kube {
 
     /// Applies any manifest on the server's side, or only asks whether it would be accepted.
     pub async fn apply(&self, manifest: &Value, dry_run: bool) -> kube::Result<()> {
+        self.apply_so(manifest, PatchParams { dry_run, ..PatchParams::apply("harness") }).await
+    }
+
+    /// Asks whether a manifest would be accepted in which each field must be known.
+    pub async fn apply_strictly(&self, manifest: &Value) -> kube::Result<()> {
+        let strictly = Some(ValidationDirective::Strict);
+        let how = PatchParams { dry_run: true, field_validation: strictly, ..PatchParams::apply("harness") };
+        self.apply_so(manifest, how).await
+    }
+
+    async fn apply_so(&self, manifest: &Value, how: PatchParams) -> kube::Result<()> {
         let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
         let kind = GroupVersionKind::gvk(group, version, text("/kind"));
@@ -58,7 +69,7 @@ impl Kube {
             Reach::Cluster => Api::all_with(self.client.clone(), &resource),
             Reach::Namespaced => Api::namespaced_with(self.client.clone(), text("/metadata/namespace"), &resource),
         };
-        let how = PatchParams { dry_run, force: true, ..PatchParams::apply("harness") };
+        let how = how.force();
         api.patch(text("/metadata/name"), &how, &Patch::Apply(manifest)).await.map(|_| ())
     }
 
@@ -129,10 +140,10 @@ impl Kube {
         Recorder::start(self.requests(namespace)).await
     }
 
-    /// A kubeconfig with the rights that `deploy/rbac.yaml` gives to a stage, and no others.
+    /// A kubeconfig with the rights that `deploy/base/rbac.yaml` gives to a stage, and no others.
     pub async fn kubeconfig_of(&self, stage: &str, file: &Path) {
         self.namespace(HOME, json!({})).await;
-        for manifest in manifests(&repository("deploy/rbac.yaml")) {
+        for manifest in manifests(&repository("deploy/base/rbac.yaml")) {
             self.apply(&manifest, false).await.expect("the rights are accepted");
         }
         let token = self.token(&format!("breakwater-{stage}")).await;

@@ -1,6 +1,8 @@
 //! `deploy/` against a real API server: its manifests, its pods, its rights.
 
-use crate::harness::kube::{Kube, documents};
+use crate::harness::case::SOON;
+use crate::harness::kube::{Kube, documents, manifests};
+use crate::harness::wait::until_ok;
 use crate::harness::{Scope, Shared, repository, told};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::api::{Api, PostParams};
@@ -10,7 +12,7 @@ use std::process::Command;
 
 /// What `kubectl kustomize` makes of the base.
 fn base() -> Vec<Value> {
-    built("deploy")
+    built("deploy/base")
 }
 
 /// What it makes of a folder.
@@ -49,6 +51,70 @@ async fn o10_deploy_applies_on_a_real_api_server() {
     assert_eq!(pods, 3, "ingest, work and sink");
 }
 
+/// What each overlay makes, beside the CRD: Deployments, and objects in all.
+const OVERLAYS: [(&str, usize, usize); 4] =
+    [("deploy/demo", 3, 17), ("deploy/production", 3, 31), ("deploy/kafka-strimzi", 0, 3), ("deploy/canary", 1, 8)];
+
+/// Each field is known to the server (strict validation), also those of the kinds of others, which stand as stubs.
+#[tokio::test]
+async fn o10_every_overlay_applies_and_its_pods_are_restricted() {
+    let kube = Kube::of(&Shared::get().kubeconfig).await;
+    for stub in manifests(&repository("integration/harness/stubs.yaml")) {
+        kube.apply(&stub, false).await.expect("a stub is accepted");
+    }
+    kube.namespace("kafka", json!({})).await;
+    for (folder, deployments, all) in OVERLAYS {
+        let made = built(folder);
+        let of_kind = |kind: &str| made.iter().filter(|manifest| manifest["kind"] == kind).collect::<Vec<_>>();
+        assert_eq!((of_kind("Deployment").len(), made.len()), (deployments, all), "{folder}");
+        for namespace in of_kind("Namespace") {
+            kube.apply(namespace, false).await.expect("the namespace is made, with its pod security");
+        }
+        for manifest in &made {
+            let what = format!("{folder}: {} {}", manifest["kind"], manifest["metadata"]["name"]);
+            // again and again: a kind that was stubbed a moment ago may not be served yet
+            until_ok(SOON, &what, async || kube.apply_strictly(manifest).await).await;
+        }
+        for (number, workload) in of_kind("Deployment").into_iter().enumerate() {
+            let pod = pod(workload, &format!("of-overlay-{number}"));
+            let refused = kube.apply(&pod, true).await.err();
+            assert!(refused.is_none(), "{folder}: the restricted profile refuses {}: {refused:?}", pod["metadata"]);
+        }
+    }
+}
+
+#[test]
+fn o10_production_scales_disrupts_and_spreads_each_stage_and_closes_the_network() {
+    let made = built("deploy/production");
+    let find = |kind: &str, name: &str| {
+        let found = made.iter().find(|manifest| manifest["kind"] == kind && manifest["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))
+    };
+    for (stage, scaled_by) in
+        [("ingest", "HorizontalPodAutoscaler"), ("work", "ScaledObject"), ("sink", "ScaledObject")]
+    {
+        let name = format!("breakwater-{stage}");
+        assert_eq!(find(scaled_by, &name)["spec"]["scaleTargetRef"]["name"], json!(name));
+        let deployment = &find("Deployment", &name)["spec"];
+        assert_eq!(deployment["replicas"], Value::Null, "{name}: whoever scales it says how many");
+        let spread = deployment["template"]["spec"]["topologySpreadConstraints"].as_array().expect("spread");
+        let over: Vec<&Value> = spread.iter().map(|one| &one["topologyKey"]).collect();
+        assert_eq!(over, [&json!("kubernetes.io/hostname"), &json!("topology.kubernetes.io/zone")], "{name}");
+        let labels = &deployment["template"]["metadata"]["labels"];
+        let chosen = [&find("PodDisruptionBudget", &name)["spec"]["selector"], &spread[1]["labelSelector"]];
+        assert!(chosen.iter().all(|one| one["matchLabels"] == *labels), "{name}: {chosen:?}");
+    }
+    let closed = &find("NetworkPolicy", "breakwater-closed")["spec"];
+    assert_eq!(closed["policyTypes"], json!(["Ingress", "Egress"]));
+    assert!(closed["ingress"].is_null() && closed["egress"].is_null(), "nothing is let through by it");
+    let monitor = &find("ServiceMonitor", "breakwater")["spec"];
+    for service in made.iter().filter(|manifest| manifest["kind"] == "Service") {
+        let port = &monitor["endpoints"][0]["port"];
+        let ports = service["spec"]["ports"].as_array().expect("ports");
+        assert_eq!(ports.iter().filter(|one| one["name"] == *port).count(), 1, "{}", service["metadata"]["name"]);
+    }
+}
+
 #[tokio::test]
 async fn o10_the_backfill_applies_beside_the_base_and_its_pod_is_restricted() {
     let kube = Kube::of(&Shared::get().kubeconfig).await;
@@ -72,7 +138,8 @@ fn with_component(folder: &Path, component: &str) -> Vec<Value> {
     let folder = folder.canonicalize().expect("the test has a folder");
     let up = "../".repeat(folder.components().count() - 1);
     let deploy = format!("{up}{}", repository("deploy").display().to_string().trim_start_matches('/'));
-    let chosen = json!({ "resources": [deploy], "components": [format!("{deploy}/components/{component}")] });
+    let chosen =
+        json!({ "resources": [format!("{deploy}/base")], "components": [format!("{deploy}/components/{component}")] });
     std::fs::write(folder.join("kustomization.yaml"), chosen.to_string()).expect("the test's folder can be written");
     built(&folder.display().to_string())
 }

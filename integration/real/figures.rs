@@ -126,11 +126,20 @@ async fn p06_what_waits_for_work_is_told_and_told_to_be_done() {
         told => Err(told.to_string()),
     })
     .await;
+    let oldest = "breakwater_work_oldest_waiting_seconds";
+    let young = work.metric(oldest, &[]).await;
+    until_ok(SOON, "the oldest in hand to grow older", async || match work.metric(oldest, &[]).await {
+        old if old > young + 1.0 => Ok(()),
+        told => Err(told.to_string()),
+    })
+    .await;
     let before = outcome(work, "duplicate").await;
     rig.redis.server.restart().await;
     rig.told(50, 101, None).await;
     until_eq(SOON, "no lag", 0.0, async || rig.stages.works[0].metric(lag, &[]).await).await;
+    until_eq(SOON, "nothing in hand", 0.0, async || rig.stages.works[0].metric(oldest, &[]).await).await;
     let work = &rig.stages.works[0];
+    assert_eq!(work.metric(set_aside, &["reason=\"malformed\""]).await, 3.0);
     assert_eq!((work.metric(set_aside, &[]).await, before), (3.0, 0.0));
     assert_eq!(work.metric("breakwater_work_records_waiting", &[]).await, 0.0);
     assert_eq!(work.metric("breakwater_work_records_in_flight", &[]).await, 0.0);

@@ -19,6 +19,7 @@ mod policy;
 mod rigged;
 mod rooms;
 mod script;
+mod shipped;
 mod storms;
 mod weather;
 mod world;

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("work", &["alert", "remediation", "pipeline", "decide", "kafka", "memory", "lifecycle", "telemetry"]),
     ("sink", &["alert", "remediation", "pipeline", "decide", "kafka", "lifecycle", "telemetry"]),
     ("replay", &["alert", "remediation", "pipeline", "decide", "kafka", "memory", "work", "sink", "telemetry"]),
+    ("canary", &["remediation", "telemetry", "lifecycle"]),
     ("telemetry", &["decide"]),
     ("lifecycle", &["telemetry"]),
     (
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "work",
             "sink",
             "replay",
+            "canary",
             "telemetry",
             "lifecycle",
         ],

@@ -81,6 +81,14 @@ pub(crate) struct PipelineFile {
 pub(crate) struct Process {
     #[command(flatten)]
     pub pipeline: PipelineFile,
+    #[command(flatten)]
+    serving: Serving,
+}
+
+/// How a process runs that follows no pipeline.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "The process")]
+pub(crate) struct Serving {
     /// Address for health, readiness and metrics; :PORT is every interface
     #[arg(
         long,
@@ -261,7 +269,7 @@ impl Api {
     }
 }
 
-impl Process {
+impl Serving {
     /// How the process runs.
     pub(crate) fn check(&self) -> Result<Running, Failure> {
         let grace = written::parse_span(&self.grace).ok_or_else(|| {
@@ -269,6 +277,13 @@ impl Process {
         })?;
         let admin_listen = listen("BREAKWATER_ADMIN_LISTEN", &self.admin_listen)?;
         Ok(Running { found: None, admin_listen, log_format: self.log_format, grace })
+    }
+}
+
+impl Process {
+    /// How the process runs.
+    pub(crate) fn check(&self) -> Result<Running, Failure> {
+        self.serving.check()
     }
 
     /// The same, and the pipeline, whose file is followed from what it holds now.

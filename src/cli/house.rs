@@ -23,6 +23,7 @@ use crate::{
         admin,
         health::Health,
         metrics::{ProcessMetrics, Registry},
+        recent::Recent,
         tracing::{self as traces, Guard, Options},
     },
 };
@@ -53,6 +54,8 @@ pub(crate) struct House {
     pub stop: CancellationToken,
     /// What is counted.
     pub registry: Registry,
+    /// What happened of late.
+    pub recent: Recent,
     producers: Vec<Producer>,
     healths: Vec<Health>,
     admin: TcpListener,
@@ -84,6 +87,7 @@ impl House {
             tasks: Tasks::new(stop.clone()),
             stop,
             registry: Registry::new(),
+            recent: Recent::default(),
             producers: Vec::new(),
             healths: Vec::new(),
             admin,
@@ -136,7 +140,7 @@ impl House {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let closed = CancellationToken::new();
         let registry = Arc::new(self.registry);
-        let admin = admin::serve(self.admin, registry, self.healths, closed.clone())?;
+        let admin = admin::serve(self.admin, (registry, self.recent), self.healths, closed.clone())?;
         let grace = self.process.grace;
         let end = self.tasks.run(grace).await;
         for producer in self.producers {

@@ -4,6 +4,7 @@
 //! with 1 and is told with its causes.
 
 mod addresses;
+mod canary;
 mod check;
 mod dead_letters;
 mod demo;
@@ -63,6 +64,8 @@ enum Command {
     Work(Work),
     /// Runs the way out: drafts in, objects on the Kubernetes API
     Sink(Sink),
+    /// Sends test alerts through the door, and tells how long their objects take; deletes them again
+    Canary(Box<canary::Canary>),
     /// Tells what is wrong with pipelines, and where
     Check {
         /// Pipelines to check
@@ -255,6 +258,7 @@ fn obey(matches: &ArgMatches) -> Result<(), Failure> {
         | Command::Ingest(_)
         | Command::Work(_)
         | Command::Sink(_)
+        | Command::Canary(_)
         | Command::DeadLetters(_)
         | Command::Test(_)
         | Command::Replay(_)
@@ -277,6 +281,7 @@ async fn start(command: Command) -> Result<(), Failure> {
         Command::Ingest(asked) => Box::pin(asked.start()).await,
         Command::Work(asked) => Box::pin(asked.start()).await,
         Command::Sink(asked) => Box::pin(asked.start()).await,
+        Command::Canary(asked) => Box::pin(asked.start()).await,
         Command::Topics(asked) => Box::pin(asked.start()).await,
         Command::DeadLetters(asked) => Box::pin(asked.start()).await,
         Command::Test(asked) => Box::pin(asked.start()).await,

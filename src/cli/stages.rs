@@ -271,6 +271,7 @@ pub(super) fn add_sink<O: Objects>(
         sights,
         health,
         metrics,
+        recent: house.recent.clone(),
     };
     let (stop, drained) = (house.stop.clone(), CancellationToken::new());
     let (reading, read) = (stop.clone(), drained.clone());

@@ -66,6 +66,8 @@ pub struct Object {
     pub storm: bool,
     /// The generation that it was made for.
     pub begun: Generation,
+    /// The alert's name.
+    pub signal: Arc<str>,
     /// Whom it is about.
     pub resource: Resource,
     /// Its status: our fields, and the phase.
@@ -137,6 +139,7 @@ impl Object {
             group: Some(draft.incident.group),
             storm: draft.incident.storm,
             begun: draft.incident.generation,
+            signal: draft.spec.signal_name.as_str().into(),
             resource: resource(&draft.spec.target_resource),
             status: RemediationRequestStatus::default(),
         }
@@ -177,6 +180,8 @@ pub struct Shown {
 pub struct ShownSpec {
     /// See [`crate::remediation::crd::RemediationRequestSpec`].
     pub signal_fingerprint: String,
+    /// See there.
+    pub signal_name: String,
     /// See there.
     pub is_storm: bool,
     /// See there.
@@ -235,6 +240,7 @@ impl Shown {
             group: text(mark::GROUP).and_then(GroupId::parse),
             storm: self.spec.is_storm,
             begun: text(mark::GENERATION).and_then(Generation::parse).unwrap_or(unmarked),
+            signal: self.spec.signal_name.as_str().into(),
             resource: resource(&self.spec.target_resource),
             status: self.status.unwrap_or_default(),
         })

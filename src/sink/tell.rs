@@ -50,8 +50,8 @@ impl Teller {
         let dead = self.patiently(&self.topics.dead_letters, letters);
         let over = telling.tell.iter().flat_map(closed).collect();
         let closed = self.patiently(&self.topics.alerts, over);
-        let (dead, closed) = futures::join!(dead, closed);
-        self.metrics.dead_lettered(dead);
+        let (_, closed) = futures::join!(dead, closed);
+        telling.dead.iter().for_each(|dead| self.metrics.dead_lettered(dead.reason));
         self.metrics.closed_published(closed);
         telling
     }

@@ -1,9 +1,9 @@
 //! The admin address: `/healthz`, `/readyz`, `/metrics` and a status page, on a runtime and a thread of their own, so
 //! that they answer while the data plane is busy.
 //!
-//! **Invariant:** nothing that a user supplied is shown here, and no address.
+//! **Invariant:** no address is shown here; what alerts brought is shown on the page alone, as text.
 
-use std::{fmt::Write as _, io, sync::Arc, thread::JoinHandle};
+use std::{io, sync::Arc, thread::JoinHandle};
 
 use axum::{
     Router,
@@ -19,43 +19,45 @@ use tokio_util::sync::CancellationToken;
 use super::{
     health::{Health, Readiness},
     metrics::{CONTENT_TYPE, Registry},
+    page::{self, Page},
+    recent::Recent,
 };
 
-/// On every answer.
+/// On every answer; the page and what belongs to it say another policy, for their own style and script.
 const SECURITY: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'self'; frame-ancestors 'none'"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
 ];
-
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
-    table{border-collapse:collapse}td{padding:.1rem 1rem .1rem 0;font-variant-numeric:tabular-nums}\
-    .ready{color:#15803d}.missing{color:#b91c1c}pre{overflow:auto}";
 
 #[derive(Clone)]
 struct Shown {
     registry: Arc<Registry>,
     healths: Arc<[Health]>,
+    page: Page,
 }
 
 /// Serves until `stop` on a thread of its own, which is up when this returns. `healths` are the stages of this process:
 /// readiness speaks of all of them. Tell `stop` after the stages have drained, so that "stopping" can be read meanwhile.
 pub fn serve(
     listener: std::net::TcpListener,
-    registry: Arc<Registry>,
+    (registry, recent): (Arc<Registry>, Recent),
     healths: Vec<Health>,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let router = router(registry, healths);
+    let healths: Arc<[Health]> = healths.into();
+    let page = Page::new(Arc::clone(&registry), Arc::clone(&healths), recent);
+    let router = router(Shown { registry, healths, page: page.clone() });
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         let ended = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::select! {
                 ended = axum::serve(listener, router).into_future() => ended,
+                () = page.beat() => Ok(()),
                 () = stop.cancelled() => Ok(()), // an open scrape is not worth waiting for
             }
         });
@@ -65,22 +67,24 @@ pub fn serve(
     })
 }
 
-fn router(registry: Arc<Registry>, healths: Vec<Health>) -> Router {
+fn router(shown: Shown) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/style.css", get(style))
-        .route("/", get(page))
+        .route("/", get(|State(shown): State<Shown>| async move { shown.page.html() }))
+        .route("/events", get(|State(shown): State<Shown>| async move { shown.page.events() }))
+        .route("/page.js", get(page::script))
+        .route("/style.css", get(page::style))
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(map_response(secured))
-        .with_state(Shown { registry, healths: healths.into() })
+        .with_state(shown)
 }
 
 async fn secured(mut response: Response) -> Response {
     for (name, value) in SECURITY {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -105,14 +109,6 @@ async fn metrics(State(shown): State<Shown>) -> Response {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], shown.registry.exposition()).into_response()
 }
 
-async fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
-}
-
-async fn page(State(shown): State<Shown>) -> Response {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html(&shown)).into_response()
-}
-
 async fn nothing() -> Response {
     problem(StatusCode::NOT_FOUND, "there is /, /healthz, /readyz and /metrics")
 }
@@ -127,38 +123,6 @@ fn problem(code: StatusCode, detail: &str) -> Response {
     (code, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }
 
-/// Names are constants of ours and figures are figures; reasons are our own words, and escaped all the same.
-fn html(shown: &Shown) -> String {
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Breakwater</title>\
-         <link rel=\"stylesheet\" href=\"/style.css\"><h1>Breakwater</h1>",
-    );
-    for Readiness { stage, status, missing } in shown.healths.iter().map(Health::readiness) {
-        let class = if status == "ready" { "ready" } else { "missing" };
-        put(&mut page, format_args!("<h2>{stage}: <span class=\"{class}\">{status}</span></h2><ul>"));
-        for (name, reason) in missing {
-            put(&mut page, format_args!("<li>{name}: {}</li>", escaped(&reason)));
-        }
-        page.push_str("</ul>");
-    }
-    page.push_str("<table>");
-    for line in shown.registry.exposition().lines().filter(|line| !line.starts_with('#')) {
-        if let Some((name, value)) = line.rsplit_once(' ') {
-            put(&mut page, format_args!("<tr><td>{}</td><td>{}</td></tr>", escaped(name), escaped(value)));
-        }
-    }
-    page.push_str("</table></html>");
-    page
-}
-
-fn put(page: &mut String, part: std::fmt::Arguments<'_>) {
-    page.write_fmt(part).expect("a string takes everything");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, http::Request};
@@ -170,7 +134,9 @@ mod tests {
         let mut registry = Registry::new();
         drop(crate::telemetry::metrics::IngestMetrics::register(&mut registry));
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = router(Arc::new(registry), healths.to_vec()).oneshot(request).await.unwrap();
+        let (registry, healths) = (Arc::new(registry), Arc::from(healths));
+        let page = Page::new(Arc::clone(&registry), Arc::clone(&healths), Recent::default());
+        let response = router(Shown { registry, healths, page }).oneshot(request).await.unwrap();
         let media = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -229,9 +195,13 @@ mod tests {
 
     #[tokio::test]
     async fn o04_every_answer_has_the_security_headers() {
-        for path in ["/", "/healthz", "/readyz", "/metrics", "/nothing-here"] {
+        const PAGE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+        for path in ["/", "/style.css", "/page.js", "/healthz", "/readyz", "/metrics", "/nothing-here"] {
             let response = ask(&[Health::new("work")], path).await.3;
             for (name, value) in SECURITY {
+                let of_page = ["/", "/style.css", "/page.js"].contains(&path);
+                let value = if of_page && name == header::CONTENT_SECURITY_POLICY { PAGE } else { value };
                 assert_eq!(response.headers()[&name], value, "{path} {name}");
             }
         }
@@ -242,10 +212,8 @@ mod tests {
         let health = Health::new("work");
         health.condition("kafka").missing("<script>");
         let (_, media, text, _) = ask(&[health], "/").await;
-        assert!(
-            media.starts_with("text/html") && text.contains("&lt;script&gt;") && !text.contains("<script>"),
-            "{text}"
-        );
+        assert!(media.starts_with("text/html") && text.contains("&lt;script&gt;"), "{text}");
+        assert!(!text.contains("<script>"), "{text}");
     }
 
     #[tokio::test]
@@ -261,7 +229,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let thread = serve(listener, Arc::new(Registry::new()), vec![Health::new("work")], stop.clone()).unwrap();
+        let thread =
+            serve(listener, (Arc::new(Registry::new()), Recent::default()), vec![Health::new("work")], stop.clone())
+                .unwrap();
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();

@@ -85,6 +85,19 @@ pub struct Readiness {
     pub missing: BTreeMap<&'static str, String>,
 }
 
+/// One thing that a stage needs, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// Which.
+    pub name: &'static str,
+    /// Why it is not there; none if it is.
+    pub missing: Option<String>,
+    /// How often it went away after it had been there.
+    pub outages: u64,
+    /// How long it was away in all, the present outage included.
+    pub away: Duration,
+}
+
 impl Health {
     /// A stage that needs nothing yet.
     #[must_use]
@@ -128,6 +141,18 @@ impl Health {
             (false, false) => "not ready",
         };
         Readiness { stage: self.0.name, status, missing }
+    }
+
+    /// Everything that the stage needs.
+    #[must_use]
+    pub fn dependencies(&self, now: Instant) -> Vec<Dependency> {
+        let of = |(name, one): (&&'static str, &Tracked)| Dependency {
+            name,
+            missing: one.missing.clone(),
+            outages: one.outages,
+            away: one.away(now),
+        };
+        self.0.lock().conditions.iter().map(of).collect()
     }
 
     /// Shows each condition as a gauge, with the number and length of its outages.

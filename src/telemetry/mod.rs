@@ -4,4 +4,6 @@ pub mod admin;
 pub mod complaint;
 pub mod health;
 pub mod metrics;
+mod page;
+pub mod recent;
 pub mod tracing;

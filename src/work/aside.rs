@@ -36,7 +36,7 @@ impl<M: Memory + Clone> Desk<M> {
             .outgoing()
         });
         self.publish(letters.collect(), &topics.dead_letters).await?;
-        self.bench.metrics.dead_lettered(applied.unreadable.len() as u64);
+        applied.unreadable.iter().for_each(|(_, error)| self.bench.metrics.dead_lettered(error.reason));
         Ok(())
     }
 }

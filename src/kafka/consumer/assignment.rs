@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Partition, Record};
+use super::{Partition, Record, trail::Trail};
+use crate::alert::EventTime;
 
 /// Records of one partition in one turn: the neighbours wait no longer than that.
 const TURN: usize = 256;
@@ -39,6 +40,7 @@ struct Slot<Q> {
     next: Option<i64>,
     /// A record that lies before it.
     fallen: Option<Record>,
+    trail: Trail,
 }
 
 /// What came of a round over all partitions.
@@ -95,7 +97,7 @@ impl<Q> Assignment<Q> {
     pub(super) fn again(&mut self, number: i32) -> Option<mpsc::Receiver<Record>> {
         let slot = self.slots.get_mut(&number)?;
         let (sender, records) = mpsc::channel(self.capacity);
-        (slot.records, slot.next, slot.fallen) = (sender, None, None);
+        (slot.records, slot.next, slot.fallen, slot.trail) = (sender, None, None, Trail::default());
         Some(records)
     }
 
@@ -125,7 +127,7 @@ impl<Q> Assignment<Q> {
     fn assigned(&mut self, added: Vec<(i32, Q)>) {
         for (number, queue) in added {
             let (records, revoked) = self.give(number);
-            let slot = Slot { queue, records, revoked, full: false, next: None, fallen: None };
+            let slot = Slot { queue, records, revoked, full: false, next: None, fallen: None, trail: Trail::default() };
             if let Some(before) = self.slots.insert(number, slot) {
                 before.revoked.cancel(); // lost and won back without a word in between
             }
@@ -151,6 +153,7 @@ impl<Q> Assignment<Q> {
             if let Some(slot) = self.slots.get_mut(&number) {
                 slot.revoked.cancel();
                 (slot.records, slot.revoked, slot.next) = (records, revoked, None);
+                slot.trail = Trail::default();
             }
         }
         self.unannounced.retain(|partition| !partition.revoked.is_cancelled());
@@ -165,6 +168,12 @@ impl<Q> Assignment<Q> {
     /// For each partition the offset after the last record that was handed over, if one was.
     pub(super) fn handed(&self) -> BTreeMap<i32, Option<i64>> {
         self.slots.iter().map(|(number, slot)| (*number, slot.next)).collect()
+    }
+
+    /// The time of the oldest record in hand, given for each partition where a restart would begin to read it.
+    pub(super) fn oldest(&mut self, stored: &BTreeMap<i32, i64>) -> Option<EventTime> {
+        let of = |(number, slot): (&i32, &mut Slot<Q>)| slot.trail.oldest(stored.get(number).copied(), slot.next);
+        self.slots.iter_mut().filter_map(of).min()
     }
 
     fn revoked(&mut self, numbers: &[i32]) {
@@ -205,6 +214,7 @@ impl<Q> Slot<Q> {
                 }
                 Some(record) => {
                     self.next = Some(record.position.offset + 1);
+                    self.trail.pass(record.position.offset, record.at);
                     room.send(record);
                 }
                 None => return taken,
@@ -221,7 +231,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::alert::{EventTime, Position, headers::Headers};
+    use crate::alert::{Position, headers::Headers};
 
     type Queue = RefCell<VecDeque<i64>>;
 

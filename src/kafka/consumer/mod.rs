@@ -9,6 +9,7 @@
 mod assignment;
 mod offsets;
 mod reader;
+mod trail;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -277,7 +277,11 @@ impl ClientContext for Reader {
             if partition.consumer_lag_stored >= 0 { partition.consumer_lag_stored } else { partition.consumer_lag }
         });
         self.metrics.lag(lags.filter(|lag| *lag >= 0).sum());
-        let (assigned, full) = locked(&self.assignment).count();
+        let stored = topic.partitions.iter().filter(|(_, partition)| partition.stored_offset >= 0);
+        let stored = stored.map(|(number, partition)| (*number, partition.stored_offset)).collect();
+        let mut assignment = locked(&self.assignment);
+        self.metrics.oldest(assignment.oldest(&stored).map(|at| at.0));
+        let (assigned, full) = assignment.count();
         self.metrics.partitions(assigned, full);
     }
 }

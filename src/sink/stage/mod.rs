@@ -3,6 +3,7 @@
 //! **Invariant:** nothing is asked before the index of objects is whole; no offset is stored before everything that its
 //! record caused is final and acknowledged.
 
+mod recent;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ use crate::{
         consumer::{Offsets, Partition},
     },
     pipeline::sink::SinkPolicy,
-    telemetry::{complaint::Complaint, health::Health, metrics::SinkMetrics},
+    telemetry::{complaint::Complaint, health::Health, metrics::SinkMetrics, recent::Recent},
 };
 
 static UNCOUNTED: Complaint =
@@ -80,6 +81,8 @@ pub struct Sink<O> {
     pub health: Health,
     /// What is counted.
     pub metrics: SinkMetrics,
+    /// What the status page is told.
+    pub recent: Recent,
 }
 
 impl<O: Objects> Sink<O> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Sink, SinkError, now};
+use super::{Sink, SinkError, now, recent};
 use crate::{
     alert::murmur2::partition_of,
     crash,
@@ -22,13 +22,13 @@ use crate::{
     sink::{
         desk::{Call, Desk, Found, Job, Next, Reply, Rules},
         lanes::Held,
-        live::{Ended, Sight},
+        live::{Ended, Sight, StormLife},
         outage::Now,
         pace::Pace,
         tell::Telling,
         width::Width,
     },
-    telemetry::{complaint::Complaint, health::Condition, metrics::SinkMetrics},
+    telemetry::{complaint::Complaint, health::Condition, metrics::SinkMetrics, recent::Recent},
 };
 
 static THROTTLED: Complaint = Complaint::new("the api server throttles: the whole sink pauses as it says");
@@ -65,6 +65,9 @@ pub(super) struct State {
     /// What we may not do at all, since an answer said so.
     lacks: Option<Asked>,
     metrics: SinkMetrics,
+    recent: Recent,
+    /// How long storms live.
+    life: StormLife,
     offsets: Offsets,
 }
 
@@ -88,6 +91,8 @@ impl State {
             rights,
             lacks: None,
             metrics: sink.metrics.clone(),
+            recent: sink.recent.clone(),
+            life: sink.rules.life,
             offsets: sink.offsets.clone(),
         }
     }
@@ -97,6 +102,7 @@ impl State {
         self.width = Width::new(policy.in_flight);
         self.pace.change(policy.writes_per_second);
         self.share();
+        self.life = rules.life;
         self.desk.change(rules);
     }
 
@@ -153,6 +159,11 @@ impl State {
 
     pub(super) fn shown(&mut self, sight: Sight) {
         let whole = matches!(sight, Sight::Whole);
+        match &sight {
+            Sight::Stands(object) => recent::note(&self.recent, object, self.life),
+            Sight::Deleted(id) => self.recent.gone(&id.namespace, &id.name),
+            Sight::Begin | Sight::Whole => {}
+        }
         let ended = self.desk.see(sight);
         self.tell(ended);
         if whole {
@@ -207,6 +218,9 @@ impl State {
 
     pub(super) fn heard(&mut self, (job, answer): (Job, Result<Found, Answer>)) -> Result<(), SinkError> {
         let passed = answer.is_ok();
+        if let Ok(Found::Ours(object)) = &answer {
+            recent::note(&self.recent, object, self.life);
+        }
         let (asked, writes) = (job.call.asked(), !matches!(job.call, Call::Read(_)));
         let reply = self.desk.hear(job, answer, now(), fastrand::f64());
         if let Some((refusal, answer)) = &reply.refused {
@@ -257,6 +271,7 @@ impl State {
     fn reply(&mut self, reply: Reply) {
         reply.result.into_iter().for_each(|result| self.metrics.written(result));
         if let Some(pause) = reply.pause {
+            recent::pause(&self.recent, reply.refused.as_ref(), pause);
             self.pace.pause_until(Instant::now() + pause);
         }
         for dead in &reply.dead {

@@ -79,7 +79,7 @@ async fn p02_i27_records_become_objects_and_the_books_balance() {
         sight.send(shown).await.unwrap();
     }
     let teller = Teller { producer, topics, metrics: metrics.clone() };
-    let health = Health::new("sink");
+    let (health, recent) = (Health::new("sink"), Recent::default());
     let sink = Sink {
         objects: objects.clone(),
         rules: rules(),
@@ -91,6 +91,7 @@ async fn p02_i27_records_become_objects_and_the_books_balance() {
         sights,
         health: health.clone(),
         metrics: metrics.clone(),
+        recent: recent.clone(),
     };
     let (stop, drained) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = crate::lifecycle::Group::new();
@@ -109,6 +110,9 @@ async fn p02_i27_records_become_objects_and_the_books_balance() {
     let id = crate::sink::object::ObjectId::new("shop", &incident.name);
     let Found::Ours(mut object) = objects.read(&id).await.unwrap() else { panic!("ours") };
     assert_eq!(object.status.deduplication.as_ref().unwrap().occurrence_count, 5);
+    let glimpse = recent.glimpse(jiff::Timestamp::UNIX_EPOCH, std::time::Instant::now());
+    let told: Vec<_> = glimpse.incidents.iter().map(|seen| (seen.object.1.as_str(), seen.firings)).collect();
+    assert_eq!((told.len(), told[2]), (3, (incident.name.as_str(), 5)), "the newest first: {told:?}");
     object.status.overall_phase = Some("Completed".to_owned());
     sight.send(Sight::Stands(object)).await.unwrap();
     until("its end is told", || count("breakwater_sink_closed_published_total 1")).await;

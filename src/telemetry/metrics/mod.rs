@@ -1,8 +1,9 @@
 //! Every metric, spelled once. Names are `breakwater_<stage>_<noun>_<unit>`, with `pipeline` in the stage's place where it is
-//! the whole process', counters end in `_total`; labels are closed lists that exist from the start, so that no alert's
+//! the whole process', `canary` where it is nobody's, counters end in `_total`; labels are closed lists that exist from the start, so that no alert's
 //! data ever makes a series.
 
 mod books;
+mod canary;
 mod ingest;
 mod kafka;
 mod memory;
@@ -15,10 +16,11 @@ use std::{fmt, sync::atomic::AtomicU64};
 use prometheus_client::{
     collector::Collector,
     encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 
 pub use books::Books;
+pub use canary::CanaryMetrics;
 pub use ingest::{InFlight, IngestMetrics};
 pub use kafka::KafkaMetrics;
 pub use memory::MemoryMetrics;
@@ -76,6 +78,13 @@ impl Registry {
         self.note(name, "gauge", ("", &[]), help);
         self.inner.register(name, sentence(help), gauge.clone());
         gauge
+    }
+
+    fn histogram(&mut self, name: &str, buckets: &[f64], help: &'static str) -> Histogram {
+        let histogram = Histogram::new(buckets.iter().copied());
+        self.note(name, "histogram", ("", &[]), help);
+        self.inner.register(name, sentence(help), histogram.clone());
+        histogram
     }
 
     fn tally(&mut self, name: &str, label: &'static str, values: &[&'static str], help: &'static str) -> Tally {
@@ -140,6 +149,7 @@ pub fn table() -> String {
     drop(MemoryMetrics::register(&mut all));
     drop(SinkMetrics::register(&mut all));
     drop(ProcessMetrics::register(&mut all));
+    drop(CanaryMetrics::register(&mut all));
     for stage in super::health::STAGES {
         if stage != "ingest" {
             drop(KafkaMetrics::register(&mut all, stage)); // the door reads no topic

@@ -6,6 +6,7 @@ use super::{Books, InFlight, Registry, Tally, books::Titles};
 use crate::decide::outcome::Outcome;
 
 const RESULTS: &[&str] = &["created", "existed", "updated", "unchanged", "gone", "other"];
+const REASONS: &[&str] = &["malformed", "refused", "gave_up", "other"];
 const CLASSES: &[&str] =
     &["settled", "stale", "gone", "throttled", "transient", "outage", "namespace_missing", "poison", "fatal", "other"];
 
@@ -16,7 +17,7 @@ pub struct SinkMetrics {
     writes: Tally,
     refusals: Tally,
     closed: Counter,
-    dead_letters: Counter,
+    dead_letters: Tally,
     writes_in_flight: Gauge,
     live_objects: Gauge,
     parked: Gauge,
@@ -52,7 +53,12 @@ impl SinkMetrics {
                 "This replica's share of the budget; 0 without a limit",
             ),
             closed: registry.counter("breakwater_sink_closed_published_total", "Incidents told to the log as over"),
-            dead_letters: registry.counter("breakwater_sink_dead_letters_published_total", "Records set aside"),
+            dead_letters: registry.tally(
+                "breakwater_sink_dead_letters_published_total",
+                "reason",
+                REASONS,
+                "Records set aside, by why they never pass",
+            ),
             writes: registry.tally("breakwater_sink_writes_total", "result", RESULTS, "Writes by what came of them"),
             refusals: registry.tally(
                 "breakwater_sink_refusals_total",
@@ -106,9 +112,9 @@ impl SinkMetrics {
         self.closed.inc_by(incidents);
     }
 
-    /// So many records were set aside.
-    pub fn dead_lettered(&self, records: u64) {
-        self.dead_letters.inc_by(records);
+    /// A record was set aside; `reason` as in `sink::desk::Dead`.
+    pub fn dead_lettered(&self, reason: &str) {
+        self.dead_letters.count(reason, 1);
     }
 
     /// So many objects are live.

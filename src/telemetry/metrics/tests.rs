@@ -98,7 +98,7 @@ fn p01_names_keep_to_one_form_and_counters_end_in_total() {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let (name, kind, help) = (cells[1].trim_matches('`'), cells[2], cells[4]);
         let stage = name.strip_prefix("breakwater_").and_then(|rest| rest.split('_').next());
-        assert!(matches!(stage, Some("ingest" | "work" | "sink" | "pipeline")), "{line}");
+        assert!(matches!(stage, Some("ingest" | "work" | "sink" | "pipeline" | "canary")), "{line}");
         assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
         assert!(!help.is_empty() && !help.ends_with('.'), "{line}");
     }

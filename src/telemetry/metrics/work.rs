@@ -6,6 +6,7 @@ use super::{Books, Registry, Tally, books::Titles};
 use crate::decide::outcome::Outcome;
 
 const POLICIES: &[&str] = &["environment", "severity", "priority", "other"];
+const REASONS: &[&str] = &["malformed", "invalid", "no_alert", "too_large", "unknown_version", "other"];
 const CAUSES: &[&str] = &["memory", "kafka", "other"];
 
 /// What the judge's bench counts.
@@ -19,7 +20,7 @@ pub struct WorkMetrics {
     rewinds: Counter,
     drafts: Counter,
     updates: Counter,
-    dead_letters: Counter,
+    dead_letters: Tally,
     waiting: Gauge,
     watermark_lag: Gauge,
 }
@@ -53,7 +54,6 @@ impl WorkMetrics {
             ),
             drafts: counter("breakwater_work_drafts_published_total", "Drafts acknowledged by Kafka"),
             updates: counter("breakwater_work_updates_published_total", "Updates acknowledged by Kafka"),
-            dead_letters: counter("breakwater_work_dead_letters_published_total", "Records set aside"),
             waiting: registry.gauge("breakwater_work_records_waiting", "Records that wait for their hold or cooldown"),
             watermark_lag: registry.gauge(
                 "breakwater_work_watermark_lag_milliseconds",
@@ -64,6 +64,12 @@ impl WorkMetrics {
                 "policy",
                 POLICIES,
                 "Judgements that no rule covered or that failed, so that the stated fallback was taken",
+            ),
+            dead_letters: registry.tally(
+                "breakwater_work_dead_letters_published_total",
+                "reason",
+                REASONS,
+                "Records set aside, by why they cannot be used",
             ),
             retries: registry.tally(
                 "breakwater_work_retries_total",
@@ -131,9 +137,9 @@ impl WorkMetrics {
         self.updates.inc_by(updates);
     }
 
-    /// So many records were set aside.
-    pub fn dead_lettered(&self, records: u64) {
-        self.dead_letters.inc_by(records);
+    /// A record was set aside; `reason` as in `AlertError`.
+    pub fn dead_lettered(&self, reason: &str) {
+        self.dead_letters.count(reason, 1);
     }
 
     /// So many records wait for their hold or cooldown now, more or fewer than before.
