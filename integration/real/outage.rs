@@ -62,7 +62,8 @@ impl<'a> Torrent<'a> {
             let asked = Instant::now();
             self.case.post(&some).await;
             took.push(asked.elapsed());
-            let share = f64::from(u32::try_from(number + 1).expect("few")) / f64::from(u32::try_from(webhooks).expect("few"));
+            let share =
+                f64::from(u32::try_from(number + 1).expect("few")) / f64::from(u32::try_from(webhooks).expect("few"));
             until_passed(span.mul_f64(share), begun).await; // the pace of the load
         }
         took
@@ -72,13 +73,17 @@ impl<'a> Torrent<'a> {
     async fn told(&self) {
         for word in ["prod", "shop"] {
             let namespace = self.case.namespace(word);
-            let mine = self.incidents.iter().zip(&self.sent).filter(|(alert, _)| alert["labels"]["namespace"] == *namespace);
-            let mut expected: Vec<(String, u64)> =
-                mine.map(|(alert, sent)| (alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned(), *sent)).collect();
+            let mine =
+                self.incidents.iter().zip(&self.sent).filter(|(alert, _)| alert["labels"]["namespace"] == *namespace);
+            let mut expected: Vec<(String, u64)> = mine
+                .map(|(alert, sent)| (alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned(), *sent))
+                .collect();
             expected.sort();
             let shown = async || {
                 let objects = self.case.kube.list(&namespace).await;
-                let one = |object: &Value| (object["spec"]["signalName"].as_str().unwrap_or_default().to_owned(), count(object));
+                let one = |object: &Value| {
+                    (object["spec"]["signalName"].as_str().unwrap_or_default().to_owned(), count(object))
+                };
                 let mut shown: Vec<(String, u64)> = objects.iter().map(one).collect();
                 shown.sort();
                 shown

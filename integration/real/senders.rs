@@ -97,7 +97,8 @@ async fn r12_fifty_senders_a_silence_and_they_again_are_counted_exactly_by_kind(
         if sender == 25 {
             until_taken(&case.doors[1], &storm).await;
         }
-        let says = if again { vec![own.clone(), own] } else { vec![own.clone(), own.clone(), own.clone(), resolved(&own)] };
+        let says =
+            if again { vec![own.clone(), own] } else { vec![own.clone(), own.clone(), own.clone(), resolved(&own)] };
         for one in says {
             until_taken(&case.doors[sender % 2], &[one]).await;
         }

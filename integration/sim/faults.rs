@@ -109,7 +109,8 @@ fn story(chance: &mut Rng) -> Vec<Event> {
             68..78 => event(format!("Own{who}"), who, Deed::Ends),
             78..84 => {
                 let kin = chance.usize(3..7);
-                (0..kin).for_each(|pod| event(format!("Storm{}", storms.len()), pod, Deed::Fires { severity: "warning" }));
+                (0..kin)
+                    .for_each(|pod| event(format!("Storm{}", storms.len()), pod, Deed::Fires { severity: "warning" }));
                 storms.push(kin);
             }
             _ if storms.is_empty() => {}

@@ -28,7 +28,8 @@ struct Told {
 /// What is wrong with it; nothing if all is well.
 pub fn wrong(world: &World) -> Vec<String> {
     let told = read(world);
-    let objects: Vec<&Object> = world.sink.as_ref().unwrap().cluster.objects.values().map(|kept| &kept.object).collect();
+    let objects: Vec<&Object> =
+        world.sink.as_ref().unwrap().cluster.objects.values().map(|kept| &kept.object).collect();
     let (storms, own): (Vec<&Object>, Vec<&Object>) = objects.into_iter().partition(|object| object.storm);
     let mut wrong: Vec<String> = told.iter().flat_map(|(who, told)| single(who, told, &own, &storms)).collect();
     let groups: BTreeSet<&str> = told.values().map(|told| told.group.as_str()).collect();
@@ -105,7 +106,8 @@ fn single(who: &str, told: &Told, own: &[&Object], storms: &[&Object]) -> Vec<St
 /// is counted nowhere.
 fn figures(object: &Object, told: &Told, until: Option<Place>) -> Option<String> {
     let mine = |place: &Place| *place >= opened(object) && until.is_none_or(|until| *place < until);
-    let firings: Vec<bool> = told.firings.iter().filter(|(place, _)| mine(place)).map(|(_, critical)| *critical).collect();
+    let firings: Vec<bool> =
+        told.firings.iter().filter(|(place, _)| mine(place)).map(|(_, critical)| *critical).collect();
     let critical = object.status.severity.as_deref() == Some("critical");
     let (right, said) = match object.is_live() {
         true => (
