@@ -5,19 +5,21 @@ use breakwater::alert::EventTime;
 use crate::{
     rigged::Fuse,
     script::{Event, objects},
-    world::{SHIPPED, World},
+    world::World,
 };
+
+const SHARDS: &str = "dedup: { shards: 4 }";
 
 /// These happen at once and are read in one batch, of which one call to memory is not answered; then again, until no call
 /// is left that could be lost. What stands at the end, whichever it was, and how many calls there were.
 fn whichever_is_lost(story: &str, applied: bool, expected: &str) -> u32 {
     for calls in 0.. {
-        let mut world = World::new(SHIPPED);
+        let mut world = World::new(SHARDS);
         story.split_whitespace().for_each(|word| Event::read(word).happen(&mut world));
         world.rig(Fuse { calls, applied });
         let lost = (0..world.partitions.len()).filter(|partition| world.read(*partition, 1000).is_err()).count();
         world.bench.memory.rig(None);
-        world.run_until(EventTime(120_000), 1000);
+        world.run_until(EventTime(60_000), 1000);
         assert_eq!(objects(&world), expected, "the answer of call {calls} is lost, applied: {applied}");
         if lost == 0 {
             return calls;

@@ -114,7 +114,8 @@ fn figures(object: &Object, told: &Told, until: Option<Place>) -> Option<String>
             count(object) == firings.len() && critical == firings.contains(&true),
             object.status.resolved_at.is_some() == told.resolved,
         ),
-        false => ((1..=firings.len()).contains(&count(object)), true),
+        // one that ended before its first status is as it was created
+        false => (object.status.deduplication.is_none() || (1..=firings.len()).contains(&count(object)), true),
     };
     let what = format!("{} (live: {}) counts {}, critical: {critical}", object.id, object.is_live(), count(object));
     (!right || !said).then(|| format!("{what}, the log has {firings:?}, resolved: {}", told.resolved))
