@@ -9,17 +9,16 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use super::{
     bench::Bench,
     place::{opened, place, reopened},
+    reading::{self, Item},
     waiting::note_fallback,
 };
 use crate::{
-    alert::{Alert, Brief, EventTime, Kind, Position, Signal, record, record::AlertError},
+    alert::{Brief, EventTime, Position, Signal, record::AlertError},
     crash,
     decide::{
-        dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, What},
+        dedup::{Answer, Memo, Rules, Run, Severity},
         draft::Judged,
-        kin::{Kinship, kinship},
         outcome::Outcome,
-        severity,
         storm::Kin,
     },
     kafka::Record,
@@ -59,15 +58,6 @@ pub struct Applied {
     pub rest: Vec<Record>,
 }
 
-/// One record, read.
-pub(super) struct Item<'a> {
-    pub(super) record: &'a Record,
-    pub(super) brief: Brief,
-    pub(super) signal: Signal,
-    pub(super) sighting: Sighting,
-    pub(super) kinship: Option<Kinship>,
-}
-
 /// Applies a batch. `unfinished` tells whether the record at a position is still in this worker's hands.
 ///
 /// # Errors
@@ -78,20 +68,20 @@ pub async fn apply<M: Memory>(
     mark: EventTime,
     unfinished: &(dyn Fn(Position) -> bool + Sync),
 ) -> Result<Applied, MemoryError> {
-    let mut applied = Applied::default();
-    let items = read(bench, records, &mut applied);
+    let mut applied = Applied { finished: Vec::with_capacity(records.len()), ..Applied::default() };
+    let items = reading::read(bench, records, &mut applied);
     let mut remembered = observe(bench, &items, mark, unfinished).await?;
     crash::point("work-observed");
     let groups = place(bench, &items, &mut remembered, mark).await?;
     crash::point("work-placed");
-    for item in items {
-        let Some(answer) = remembered.answers.remove(&item.record.position) else {
+    for (item, answer) in items.iter().zip(std::mem::take(&mut remembered.answers)) {
+        let Some(answer) = answer else {
             applied.rest.push(item.record.clone());
             continue;
         };
         let outcome = match answer {
             Answer::Opens { generation, again } => {
-                match opened(bench, &item, (generation, again), &mut remembered) {
+                match opened(bench, item, (generation, again), &mut remembered) {
                     Some(waiting) => applied.waiting.push(waiting),
                     None => applied.rest.push(item.record.clone()), // memory changed under us: asked anew
                 }
@@ -100,7 +90,7 @@ pub async fn apply<M: Memory>(
             Answer::Duplicate => Outcome::Duplicate,
             Answer::Resolved => Outcome::Resolved,
             Answer::Closed => Outcome::Closed,
-            Answer::Again => match reopened(&item, &groups) {
+            Answer::Again => match reopened(item, &groups) {
                 Some(waiting) => {
                     applied.waiting.push(waiting);
                     continue;
@@ -111,56 +101,6 @@ pub async fn apply<M: Memory>(
         applied.finished.push((item.record.position, outcome));
     }
     Ok(applied)
-}
-
-fn read<'a, M>(bench: &Bench<M>, records: &'a [Record], applied: &mut Applied) -> Vec<Item<'a>> {
-    let mut items = Vec::with_capacity(records.len());
-    for record in records {
-        let read = match within(record.value.len(), bench.pipeline.ingest.max_alert) {
-            Ok(()) => record::parse(&record.value, &record.headers, record.at, &bench.pipeline.identity),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(signal) => items.push(item(bench, record, signal)),
-            Err(error) => applied.unreadable.push((record.clone(), error)),
-        }
-    }
-    items
-}
-
-/// A stranger's record may be larger than the door lets in: its draft, which carries it more than once, would fit no
-/// record and no object.
-fn within(size: usize, most: usize) -> Result<(), AlertError> {
-    if size <= most {
-        return Ok(());
-    }
-    let text = format!("alert: {size} bytes, and ingest.max_alert is {most}");
-    Err(AlertError { reason: "too_large", text })
-}
-
-fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a> {
-    let (what, kinship) = match &signal {
-        Signal::Closed(closed) => (What::Closed { through: closed.through }, None),
-        Signal::Alert(alert) => {
-            let kinship = kinship(alert, &bench.pipeline.storm);
-            (0..kinship.failed).for_each(|_| bench.metrics.fell_back("other"));
-            let twins = !bench.pipeline.dedup.twin_window.is_zero(); // nobody else asks for it
-            let (starts_at, group) = (alert.starts_at.filter(|_| twins), kinship.group);
-            let what = match alert.kind {
-                Kind::Firing => What::Firing(Firing { severity: severity_of(bench, alert), starts_at, group }),
-                Kind::Resolved | Kind::Closed => What::Resolved { starts_at, group },
-            };
-            (what, Some(kinship))
-        }
-    };
-    let sighting = Sighting { position: record.position, at: record.at, what };
-    Item { record, brief: signal.brief(), signal, sighting, kinship }
-}
-
-pub(super) fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
-    let name = severity::severity(&bench.pipeline.severity, alert);
-    let rank = severity::rank(&bench.pipeline.severity, &name);
-    Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name, priority: None }
 }
 
 /// What the policy said in this batch, by record and severity.
@@ -175,7 +115,7 @@ pub(super) fn judge<'a, M>(
     severity: &mut Severity,
     judgements: &'a mut Judgements,
 ) -> Option<&'a Judged> {
-    let Signal::Alert(alert) = &item.signal else { return None };
+    let Signal::Alert(alert) = &item.said.signal else { return None };
     match judgements.entry((item.record.position, severity.name.clone())) {
         Entry::Occupied(known) => {
             severity.priority = Some(known.get().priority);
@@ -189,10 +129,10 @@ pub(super) fn judge<'a, M>(
     }
 }
 
-/// What memory said: an answer for each record that was applied, and the memo of each fingerprint afterwards.
+/// What memory said: an answer for each record of the batch that was applied, and the memo of each fingerprint afterwards.
 #[derive(Default)]
 pub(super) struct Remembered {
-    pub(super) answers: HashMap<Position, Answer>,
+    pub(super) answers: Vec<Option<Answer>>,
     pub(super) memos: HashMap<Brief, Memo>,
     pub(super) judgements: Judgements,
 }
@@ -204,11 +144,11 @@ async fn observe<M: Memory>(
     mark: EventTime,
     unfinished: &(dyn Fn(Position) -> bool + Sync),
 ) -> Result<Remembered, MemoryError> {
-    let mut by_fingerprint: BTreeMap<Brief, Vec<&Item<'_>>> = BTreeMap::new();
-    for item in items {
-        by_fingerprint.entry(item.brief).or_default().push(item);
+    let mut by_fingerprint: BTreeMap<Brief, Vec<usize>> = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        by_fingerprint.entry(item.said.brief).or_default().push(index);
     }
-    let mut out = Remembered::default();
+    let mut out = Remembered { answers: vec![None; items.len()], ..Remembered::default() };
     let policy = &bench.pipeline.dedup;
     let ids: Vec<Brief> = by_fingerprint.keys().copied().collect();
     let (home, storm) = (items.first().map(|item| item.record.position.partition), &bench.pipeline.storm);
@@ -221,12 +161,13 @@ async fn observe<M: Memory>(
     amend::memos(&bench.memory, policy.shards, bench.keep(), ids, |fingerprint, memo| {
         let rules = Rules { policy, hold: storm.hold, unfinished: &in_hand };
         let before = memo.clone();
-        for item in &by_fingerprint[&fingerprint] {
-            out.answers.remove(&item.sighting.position); // of an attempt that somebody else's change undid
+        let of_it = &by_fingerprint[&fingerprint];
+        for index in of_it {
+            out.answers[*index] = None; // of an attempt that somebody else's change undid
         }
-        for item in &by_fingerprint[&fingerprint] {
+        for (index, item) in of_it.iter().map(|index| (*index, &items[*index])) {
             let Ok(answer) = memo.apply(&item.sighting, &rules) else { break };
-            out.answers.insert(item.sighting.position, answer);
+            out.answers[index] = Some(answer);
             let judged = memo.unjudged().and_then(|severity| judge(bench, item, severity, &mut out.judgements));
             if let Some(judged) = judged.filter(|_| answer == Answer::Duplicate) {
                 note_fallback(bench, judged);

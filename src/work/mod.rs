@@ -11,6 +11,7 @@ mod partition;
 mod patience;
 mod place;
 pub mod reach;
+mod reading;
 mod rewind;
 mod settle;
 pub mod sweep;

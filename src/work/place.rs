@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    batch::{Item, Judgements, Remembered, Waiting, judge, severity_of},
+    batch::{Judgements, Remembered, Waiting, judge},
     bench::Bench,
+    reading::{Item, severity_of},
 };
 use crate::{
     alert::{Alert, Closed, EventTime, Signal},
@@ -18,9 +19,10 @@ use crate::{
 
 /// What a batch changes in one group, in the order of the log.
 #[derive(Default)]
-struct Changes {
+struct Changes<'a> {
     claimed: Vec<(Generation, Kin)>,
-    placed: BTreeMap<Generation, Kin>,
+    /// How incidents stand after the batch, by the last of its records that counts for them.
+    placed: BTreeMap<Generation, (&'a Alert, &'a Run)>,
     closed: Vec<(EventTime, Closed)>,
 }
 
@@ -32,13 +34,13 @@ pub(super) async fn place<M: Memory>(
     remembered: &mut Remembered,
     mark: EventTime,
 ) -> Result<BTreeMap<GroupId, Group>, MemoryError> {
-    let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
+    let mut changes: BTreeMap<GroupId, Changes<'_>> = BTreeMap::new();
     let Remembered { answers, memos, judgements } = remembered;
-    for item in items {
-        let (Some(answer), Some(memo)) = (answers.get(&item.record.position), memos.get(&item.brief)) else {
+    for (item, answer) in items.iter().zip(answers.iter()) {
+        let (Some(answer), Some(memo)) = (answer, memos.get(&item.said.brief)) else {
             continue;
         };
-        match &item.signal {
+        match &item.said.signal {
             Signal::Closed(closed) => {
                 for run in &memo.runs {
                     changes.entry(run.group).or_default().closed.push((item.record.at, closed.clone()));
@@ -54,8 +56,9 @@ pub(super) async fn place<M: Memory>(
         for (generation, kin) in claimed {
             changed |= group.claim(*generation, kin.clone());
         }
-        for (generation, kin) in placed {
-            changed |= group.place(*generation, kin.clone());
+        for (generation, (alert, run)) in placed {
+            let closed_at = run.closed_at.filter(|_| run.count > 0); // a resolve of the unknown never had an object
+            changed |= group.place(*generation, Kin { closed_at, ..kin(bench, alert, run) });
         }
         for (at, closed) in closed {
             changed |= group.close(closed, *at);
@@ -65,12 +68,12 @@ pub(super) async fn place<M: Memory>(
     .await
 }
 
-fn place_alert<M>(
+fn place_alert<'a, M>(
     bench: &Bench<M>,
-    (item, alert): (&Item<'_>, &Alert),
-    (answer, memo): (Answer, &Memo),
+    (item, alert): (&'a Item<'_>, &'a Alert),
+    (answer, memo): (Answer, &'a Memo),
     judgements: &mut Judgements,
-    changes: &mut BTreeMap<GroupId, Changes>,
+    changes: &mut BTreeMap<GroupId, Changes<'a>>,
 ) {
     if let Answer::Opens { generation, .. } = answer
         && let Some(run) = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)
@@ -78,7 +81,7 @@ fn place_alert<M>(
         let kin = first(bench, item, (alert, run), judgements);
         changes.entry(run.group).or_default().claimed.push((run.generation, kin));
     }
-    if let (Answer::Again, Some(kinship)) = (answer, item.kinship) {
+    if let (Answer::Again, Some(kinship)) = (answer, item.said.kinship) {
         changes.entry(kinship.group).or_default(); // what it says of the record is asked for
     }
     // One that begins further on is not placed by a record that is read again: whether its draft is out will be said
@@ -86,17 +89,15 @@ fn place_alert<M>(
     let here = Generation { at: item.record.at, position: item.record.position };
     let matters = |run: &Run| memo.current() == Some(run) || run.seen.plus(bench.keep()) >= here.at;
     for run in memo.runs.iter().filter(|run| run.generation <= here && matters(run)) {
-        let closed_at = run.closed_at.filter(|_| run.count > 0); // a resolve of the unknown never had an object
-        let placed = Kin { closed_at, ..kin(bench, alert, run) };
-        changes.entry(run.group).or_default().placed.insert(run.generation, placed);
+        changes.entry(run.group).or_default().placed.insert(run.generation, (alert, run));
     }
 }
 
 /// A record that its fingerprint's memo knows for no opener any more, as that was lost and began anew further on, while the
 /// incident that it opened still waits among its kin: nobody else would write its draft.
 pub(super) fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waiting> {
-    let (Signal::Alert(alert), What::Firing(_)) = (&item.signal, &item.sighting.what) else { return None };
-    let kinship = item.kinship?;
+    let (Signal::Alert(alert), What::Firing(_)) = (&item.said.signal, &*item.sighting.what) else { return None };
+    let kinship = item.said.kinship?;
     let generation = Generation { at: item.record.at, position: item.record.position };
     let kin = groups.get(&kinship.group)?.unwritten(generation)?.clone();
     let (count, seen, whole) = (1, generation.at, Some(alert.fingerprint));
@@ -108,7 +109,7 @@ pub(super) fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Op
 
 /// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
 fn first<M>(bench: &Bench<M>, item: &Item<'_>, (alert, run): (&Alert, &Run), judgements: &mut Judgements) -> Kin {
-    let mut severity = match &item.sighting.what {
+    let mut severity = match &*item.sighting.what {
         What::Firing(firing) => firing.severity.clone(),
         What::Resolved { .. } | What::Closed { .. } => Severity::default(),
     };
@@ -150,10 +151,10 @@ pub(super) fn opened<M>(
     (generation, again): (Generation, bool),
     Remembered { memos, judgements, .. }: &mut Remembered,
 ) -> Option<Waiting> {
-    let Signal::Alert(alert) = &item.signal else {
+    let Signal::Alert(alert) = &item.said.signal else {
         return None;
     };
-    let memo = memos.get(&item.brief)?;
+    let memo = memos.get(&item.said.brief)?;
     let run = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)?;
     let kin = first(bench, item, (alert, run), judgements);
     Some(Waiting {
@@ -161,7 +162,7 @@ pub(super) fn opened<M>(
         record: item.record.clone(),
         generation,
         group: run.group,
-        rule: item.kinship.map_or(0, |kinship| kinship.rule),
+        rule: item.said.kinship.map_or(0, |kinship| kinship.rule),
         kin,
         again,
     })
