@@ -55,6 +55,14 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().ok()
     }
 
+    /// The processor time that it has taken, all its threads together; nothing once it has ended.
+    pub fn spent(&self) -> Option<Duration> {
+        let told = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
+        let after_its_name: Vec<&str> = told.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = |field: usize| after_its_name.get(field)?.parse::<u64>().ok();
+        Some(Duration::from_millis(10) * u32::try_from(ticks(11)? + ticks(12)?).ok()?) // Linux tells hundredths
+    }
+
     /// How many threads it has.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("it lives, on Linux").count()

@@ -211,7 +211,7 @@ impl Merge {
 
     /// False when nobody wants records any more.
     fn hand_over(&mut self) -> bool {
-        let some = std::mem::take(&mut self.some);
+        let some = std::mem::replace(&mut self.some, Vec::with_capacity(TOGETHER));
         self.weight = 0;
         let handed = some.is_empty()
             || self.runtime.block_on(async {

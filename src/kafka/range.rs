@@ -159,6 +159,7 @@ fn assigned(settings: &Settings, topic: &str, stretches: &[Stretch]) -> Result<B
         ("enable.partition.eof", "true"),
         ("allow.auto.create.topics", "false"),
         ("queued.max.messages.kbytes", "16384"),
+        ("fetch.queue.backoff.ms", "5"),      // a full queue is empty again in a few
         ("max.poll.interval.ms", "86400000"), // the reader may be slow, and there is no group to be thrown out of
     ]);
     config.set("group.id", "breakwater-range"); // the client wants a name; nobody joins
@@ -201,7 +202,7 @@ impl Reading {
         let client = assigned(settings, topic, &self.stretches).map_err(|error| KafkaError::of(&error, topic))?;
         let mut left: BTreeMap<i32, i64> =
             self.stretches.iter().filter(|one| one.from < one.to).map(|one| (one.partition, one.to)).collect();
-        let mut heard = Instant::now();
+        let mut silent_since: Option<Instant> = None;
         while !left.is_empty() && !self.stop.is_cancelled() {
             match client.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
@@ -213,15 +214,15 @@ impl Reading {
                     if offset + 1 >= to && left.remove(&partition).is_some() {
                         silence(&client, topic, partition);
                     }
-                    heard = Instant::now();
+                    silent_since = None;
                 }
                 // The end lies at or behind `to`, which was an end when it was asked for.
                 Some(Err(ClientError::PartitionEOF(partition))) => drop(left.remove(&partition)),
                 Some(Err(error)) => complain(&error, topic)?,
+                None if silent_since.get_or_insert_with(Instant::now).elapsed() > SILENCE => {
+                    return Err(KafkaError::Unreachable("nothing was read for 30 s".to_owned()));
+                }
                 None => {}
-            }
-            if heard.elapsed() > SILENCE {
-                return Err(KafkaError::Unreachable("nothing was read for 30 s".to_owned()));
             }
         }
         Ok(())

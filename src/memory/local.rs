@@ -68,6 +68,12 @@ impl Local {
         self.len() == 0
     }
 
+    /// When the first group of a shard is due.
+    #[must_use]
+    pub fn first_due(&self, shard: Shard) -> Option<EventTime> {
+        self.state().due.get(&shard)?.first().map(|(due, _)| *due)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner) // every change below is made whole
     }

@@ -2,7 +2,8 @@
 //! time. What cannot be read is told with its line, and the rest goes on.
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     alert::{EventTime, Position, headers::Headers, prometheus},
@@ -24,12 +25,36 @@ pub struct Input {
     found: Vec<(EventTime, Bytes)>,
 }
 
+/// What a document may be taken apart into. None of that is read yet: a file may be large.
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    alerts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    items: Option<&'a RawValue>,
+}
+
+impl<'a> Document<'a> {
+    fn read(bytes: &'a [u8]) -> serde_json::Result<Self> {
+        // because serde would fill a struct from an array too, by position
+        if bytes.trim_ascii_start().starts_with(b"{") {
+            return serde_json::from_slice(bytes);
+        }
+        serde_json::from_slice::<IgnoredAny>(bytes).map(|_| Self { alerts: None, items: None })
+    }
+}
+
+/// The parts of an array.
+fn parts(raw: &RawValue) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(raw.get()).ok()
+}
+
 impl Input {
     /// Takes in one file's bytes.
     pub fn read(&mut self, file: &str, bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
         // one document, over however many lines; else a line for each
-        if let Ok(document) = serde_json::from_slice::<Value>(&bytes) {
+        if let Ok(document) = Document::read(&bytes) {
             if let Err(why) = self.document(&bytes, &document) {
                 self.faults.push(format!("{file}:1: {why}"));
             }
@@ -40,20 +65,20 @@ impl Input {
             if line.is_empty() {
                 continue;
             }
-            let read = serde_json::from_slice::<Value>(&line).map_err(|error| format!("no JSON: {error}"));
+            let read = Document::read(&line).map_err(|error| format!("no JSON: {error}"));
             if let Err(why) = read.and_then(|document| self.document(&line, &document)) {
                 self.faults.push(format!("{file}:{number}: {why}"));
             }
         }
     }
 
-    fn document(&mut self, bytes: &Bytes, document: &Value) -> Result<(), String> {
-        if document["alerts"].is_array() {
+    fn document(&mut self, bytes: &Bytes, document: &Document<'_>) -> Result<(), String> {
+        if document.alerts.and_then(parts).is_some() {
             let webhook = prometheus::split(bytes).map_err(|error| error.text)?;
             return webhook.alerts.into_iter().try_for_each(|alert| self.one(alert));
         }
-        if let Some(items) = document["items"].as_array() {
-            return items.iter().try_for_each(|item| self.one(item.to_string().into()));
+        if let Some(items) = document.items.and_then(parts) {
+            return items.into_iter().try_for_each(|item| self.one(tight(item)?));
         }
         self.one(bytes.clone())
     }
@@ -88,6 +113,12 @@ impl Input {
     pub fn span(&self) -> Option<(EventTime, EventTime)> {
         Some((self.records.first()?.at, self.records.last()?.at))
     }
+}
+
+/// An item of a list without the blanks that a printer put in.
+fn tight(item: &RawValue) -> Result<Bytes, String> {
+    let read: Value = serde_json::from_str(item.get()).map_err(|error| format!("no JSON: {error}"))?;
+    Ok(read.to_string().into())
 }
 
 /// When an alert fired or ended, or an event was last seen, by its own word.

@@ -13,7 +13,7 @@ use crate::{
     alert::{EventTime, Kind, Position, headers, record::AlertError},
     decide::outcome::Outcome,
     kafka::Record,
-    memory::{MemoryError, local::Local},
+    memory::{MemoryError, Shard, local::Local},
     pipeline::Pipeline,
     remediation::{Draft, Update},
     telemetry::metrics::{Registry, WorkMetrics},
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Event time that is taken at once: far less than memory keeps anything.
-const SLICE: Duration = Duration::from_secs(30);
+const SLICE: Duration = Duration::from_mins(1);
 
 /// Records that are taken at once at most, and what they may weigh.
 const MOST: usize = 20_000;
@@ -63,11 +63,9 @@ pub enum Came {
     },
 }
 
-/// What is in hand of one partition.
+/// What is unfinished in hand of one partition.
 #[derive(Debug, Default)]
 struct Hand {
-    /// Records that are not finished, with their event times.
-    unfinished: BTreeMap<i64, EventTime>,
     waiting: BTreeMap<i64, Waiting>,
     rest: Vec<Record>,
 }
@@ -103,8 +101,6 @@ pub struct Lab {
     read: EventTime,
     /// Up to where decisions were taken.
     mark: EventTime,
-    /// When the next thing is due that is to be told.
-    untold: Option<EventTime>,
     came: Vec<Came>,
 }
 
@@ -121,7 +117,7 @@ impl Lab {
         };
         let beginning = EventTime(i64::MIN + 1);
         let (hands, slice) = (BTreeMap::new(), Slice::default());
-        Self { bench, hands, slice, read: beginning, mark: beginning, untold: None, came: Vec::new() }
+        Self { bench, hands, slice, read: beginning, mark: beginning, came: Vec::new() }
     }
 
     /// Takes records, later ones than before, all partitions in order of event time; decides what is due by then.
@@ -146,10 +142,13 @@ impl Lab {
 
     /// Applies what was taken together.
     async fn close_slice(&mut self) -> Result<(), MemoryError> {
-        for (partition, records) in std::mem::take(&mut self.slice).records {
+        let Slice { mut records, count, .. } = std::mem::take(&mut self.slice);
+        self.came.reserve(count);
+        for (partition, records) in records.iter_mut().filter(|(_, records)| !records.is_empty()) {
             self.read = records.iter().map(|record| record.at).fold(self.read, EventTime::max);
-            self.apply(partition, records).await?;
+            self.apply(*partition, records).await?;
         }
+        self.slice.records = records; // empty by now, and their room is used again
         self.work().await // what it has to tell is due from now on
     }
 
@@ -176,7 +175,8 @@ impl Lab {
     /// When the next thing is due that is not due yet.
     fn next_due(&self) -> Option<EventTime> {
         let waiting = self.hands.values().flat_map(|hand| hand.waiting.values()).map(|waiting| waiting.kin.due);
-        waiting.chain(self.untold).filter(|due| *due > self.mark && due.0 < i64::MAX).min()
+        let untold = (0..self.bench.pipeline.dedup.shards).filter_map(|shard| self.untold(shard));
+        waiting.chain(untold).filter(|due| *due > self.mark && due.0 < i64::MAX).min()
     }
 
     /// Whether a record in hand that opened an incident before this time still waits for its decision.
@@ -194,27 +194,27 @@ impl Lab {
         &self.bench
     }
 
-    /// One batch of one partition, as `work::partition` goes about it.
-    async fn apply(&mut self, partition: i32, records: Vec<Record>) -> Result<(), MemoryError> {
+    /// One batch of one partition, as `work::partition` goes about it. No record is left in it.
+    async fn apply(&mut self, partition: i32, records: &mut Vec<Record>) -> Result<(), MemoryError> {
         let hand = self.hands.entry(partition).or_default();
-        hand.unfinished.extend(records.iter().map(|record| (record.position.offset, record.at)));
-        let mut batch = std::mem::take(&mut hand.rest);
-        batch.extend(records);
-        let held = &hand.unfinished;
-        let unfinished = |position: Position| position.partition == partition && held.contains_key(&position.offset);
-        let applied = batch::apply(&self.bench, &batch, self.mark, &unfinished).await?;
+        records.splice(0..0, std::mem::take(&mut hand.rest));
+        let batch = &*records;
+        debug_assert!(batch.is_sorted_by_key(|record| record.position.offset), "what is left lies before what comes");
+        let of_batch = |offset: i64| batch.binary_search_by_key(&offset, |record| record.position.offset);
+        let held = |offset: i64| hand.waiting.contains_key(&offset) || of_batch(offset).is_ok();
+        let unfinished = |position: Position| position.partition == partition && held(position.offset);
+        let applied = batch::apply(&self.bench, batch, self.mark, &unfinished).await?;
         for (position, outcome) in applied.finished {
-            if let Some(at) = hand.unfinished.remove(&position.offset) {
-                self.came.push(Came::Ended { position, at, outcome });
+            if let Ok(index) = of_batch(position.offset) {
+                self.came.push(Came::Ended { position, at: batch[index].at, outcome });
             }
         }
         for (record, error) in applied.unreadable {
-            if hand.unfinished.remove(&record.position.offset).is_some() {
-                let (position, at, outcome) = (record.position, record.at, Outcome::DeadLettered);
-                self.came.push(Came::Unreadable { record: Box::new(record), error });
-                self.came.push(Came::Ended { position, at, outcome });
-            }
+            let (position, at, outcome) = (record.position, record.at, Outcome::DeadLettered);
+            self.came.push(Came::Unreadable { record: Box::new(record), error });
+            self.came.push(Came::Ended { position, at, outcome });
         }
+        records.clear();
         hand.rest = applied.rest;
         hand.waiting.extend(applied.waiting.into_iter().map(|waiting| (waiting.record.position.offset, waiting)));
         Ok(())
@@ -233,10 +233,9 @@ impl Lab {
             }
             for partition in partitions {
                 if self.hands.get(&partition).is_some_and(|hand| !hand.rest.is_empty()) {
-                    self.apply(partition, Vec::new()).await?;
+                    self.apply(partition, &mut Vec::new()).await?;
                 }
             }
-            self.untold = None;
             for shard in 0..self.bench.pipeline.dedup.shards {
                 self.sweep(shard).await?;
             }
@@ -263,7 +262,6 @@ impl Lab {
         let (mut published, mut ended) = (Vec::new(), Vec::new());
         for (offset, ruling) in rulings {
             let Some(waiting) = hand.waiting.remove(&offset) else { continue };
-            hand.unfinished.remove(&offset);
             let (position, at) = (waiting.record.position, waiting.record.at);
             let outcome = match ruling {
                 Ruling::Finish(outcome) => outcome,
@@ -285,14 +283,16 @@ impl Lab {
 
     /// Tells what is to be told in a shard by now.
     async fn sweep(&mut self, shard: u32) -> Result<(), MemoryError> {
-        loop {
+        while self.untold(shard).is_some_and(|due| due <= self.mark) {
             let found = sweep::find(&self.bench, shard, self.mark).await?;
-            if found.groups.is_empty() {
-                self.untold = self.untold.into_iter().chain(found.next).min();
-                return Ok(());
-            }
             sweep::told(&self.bench, &found, self.mark).await?;
             self.came.extend(found.updates.into_iter().map(|(_, _, update)| Came::GoesOn(Box::new(update))));
         }
+        Ok(())
+    }
+
+    /// When the next thing is due that a shard is to tell.
+    fn untold(&self, shard: u32) -> Option<EventTime> {
+        self.bench.memory.first_due(Shard::Numbered(shard))
     }
 }

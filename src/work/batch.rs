@@ -6,16 +6,18 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use super::{bench::Bench, waiting::note_fallback};
+use super::{
+    bench::Bench,
+    reading::{self, Item, severity_of},
+    waiting::note_fallback,
+};
 use crate::{
-    alert::{Alert, Brief, Closed, EventTime, Kind, Position, Signal, record, record::AlertError},
+    alert::{Alert, Brief, Closed, EventTime, Position, Signal, record::AlertError},
     crash,
     decide::{
-        dedup::{Answer, Firing, Memo, Rules, Run, Severity, Sighting, What},
+        dedup::{Answer, Memo, Rules, Run, Severity, What},
         draft::Judged,
-        kin::{Kinship, kinship},
         outcome::Outcome,
-        severity,
         storm::{Group, Kin, Standing, Told},
     },
     kafka::Record,
@@ -55,15 +57,6 @@ pub struct Applied {
     pub rest: Vec<Record>,
 }
 
-/// One record, read.
-struct Item<'a> {
-    record: &'a Record,
-    brief: Brief,
-    signal: Signal,
-    sighting: Sighting,
-    kinship: Option<Kinship>,
-}
-
 /// Applies a batch. `unfinished` tells whether the record at a position is still in this worker's hands.
 ///
 /// # Errors
@@ -74,20 +67,20 @@ pub async fn apply<M: Memory>(
     mark: EventTime,
     unfinished: &(dyn Fn(Position) -> bool + Sync),
 ) -> Result<Applied, MemoryError> {
-    let mut applied = Applied::default();
-    let items = read(bench, records, &mut applied);
+    let mut applied = Applied { finished: Vec::with_capacity(records.len()), ..Applied::default() };
+    let items = reading::read(bench, records, &mut applied);
     let mut remembered = observe(bench, &items, mark, unfinished).await?;
     crash::point("work-observed");
     let groups = place(bench, &items, &mut remembered, mark).await?;
     crash::point("work-placed");
-    for item in items {
-        let Some(answer) = remembered.answers.remove(&item.record.position) else {
+    for (item, answer) in items.iter().zip(std::mem::take(&mut remembered.answers)) {
+        let Some(answer) = answer else {
             applied.rest.push(item.record.clone());
             continue;
         };
         let outcome = match answer {
             Answer::Opens { generation, again } => {
-                match opened(bench, &item, (generation, again), &mut remembered) {
+                match opened(bench, item, (generation, again), &mut remembered) {
                     Some(waiting) => applied.waiting.push(waiting),
                     None => applied.rest.push(item.record.clone()), // memory changed under us: asked anew
                 }
@@ -96,7 +89,7 @@ pub async fn apply<M: Memory>(
             Answer::Duplicate => Outcome::Duplicate,
             Answer::Resolved => Outcome::Resolved,
             Answer::Closed => Outcome::Closed,
-            Answer::Again => match reopened(&item, &groups) {
+            Answer::Again => match reopened(item, &groups) {
                 Some(waiting) => {
                     applied.waiting.push(waiting);
                     continue;
@@ -107,56 +100,6 @@ pub async fn apply<M: Memory>(
         applied.finished.push((item.record.position, outcome));
     }
     Ok(applied)
-}
-
-fn read<'a, M>(bench: &Bench<M>, records: &'a [Record], applied: &mut Applied) -> Vec<Item<'a>> {
-    let mut items = Vec::with_capacity(records.len());
-    for record in records {
-        let read = match within(record.value.len(), bench.pipeline.ingest.max_alert) {
-            Ok(()) => record::parse(&record.value, &record.headers, record.at, &bench.pipeline.identity),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(signal) => items.push(item(bench, record, signal)),
-            Err(error) => applied.unreadable.push((record.clone(), error)),
-        }
-    }
-    items
-}
-
-/// A stranger's record may be larger than the door lets in: its draft, which carries it more than once, would fit no
-/// record and no object.
-fn within(size: usize, most: usize) -> Result<(), AlertError> {
-    if size <= most {
-        return Ok(());
-    }
-    let text = format!("alert: {size} bytes, and ingest.max_alert is {most}");
-    Err(AlertError { reason: "too_large", text })
-}
-
-fn item<'a, M>(bench: &Bench<M>, record: &'a Record, signal: Signal) -> Item<'a> {
-    let (what, kinship) = match &signal {
-        Signal::Closed(closed) => (What::Closed { through: closed.through }, None),
-        Signal::Alert(alert) => {
-            let kinship = kinship(alert, &bench.pipeline.storm);
-            (0..kinship.failed).for_each(|_| bench.metrics.fell_back("other"));
-            let twins = !bench.pipeline.dedup.twin_window.is_zero(); // nobody else asks for it
-            let (starts_at, group) = (alert.starts_at.filter(|_| twins), kinship.group);
-            let what = match alert.kind {
-                Kind::Firing => What::Firing(Firing { severity: severity_of(bench, alert), starts_at, group }),
-                Kind::Resolved | Kind::Closed => What::Resolved { starts_at, group },
-            };
-            (what, Some(kinship))
-        }
-    };
-    let sighting = Sighting { position: record.position, at: record.at, what };
-    Item { record, brief: signal.brief(), signal, sighting, kinship }
-}
-
-fn severity_of<M>(bench: &Bench<M>, alert: &Alert) -> Severity {
-    let name = severity::severity(&bench.pipeline.severity, alert);
-    let rank = severity::rank(&bench.pipeline.severity, &name);
-    Severity { rank: u32::try_from(rank).unwrap_or(u32::MAX), name, priority: None }
 }
 
 /// What the policy said in this batch, by record and severity.
@@ -171,7 +114,7 @@ fn judge<'a, M>(
     severity: &mut Severity,
     judgements: &'a mut Judgements,
 ) -> Option<&'a Judged> {
-    let Signal::Alert(alert) = &item.signal else { return None };
+    let Signal::Alert(alert) = &item.said.signal else { return None };
     match judgements.entry((item.record.position, severity.name.clone())) {
         Entry::Occupied(known) => {
             severity.priority = Some(known.get().priority);
@@ -185,10 +128,10 @@ fn judge<'a, M>(
     }
 }
 
-/// What memory said: an answer for each record that was applied, and the memo of each fingerprint afterwards.
+/// What memory said: an answer for each record of the batch that was applied, and the memo of each fingerprint afterwards.
 #[derive(Default)]
 struct Remembered {
-    answers: HashMap<Position, Answer>,
+    answers: Vec<Option<Answer>>,
     memos: HashMap<Brief, Memo>,
     judgements: Judgements,
 }
@@ -200,11 +143,11 @@ async fn observe<M: Memory>(
     mark: EventTime,
     unfinished: &(dyn Fn(Position) -> bool + Sync),
 ) -> Result<Remembered, MemoryError> {
-    let mut by_fingerprint: BTreeMap<Brief, Vec<&Item<'_>>> = BTreeMap::new();
-    for item in items {
-        by_fingerprint.entry(item.brief).or_default().push(item);
+    let mut by_fingerprint: BTreeMap<Brief, Vec<usize>> = BTreeMap::new();
+    for (index, item) in items.iter().enumerate() {
+        by_fingerprint.entry(item.said.brief).or_default().push(index);
     }
-    let mut out = Remembered::default();
+    let mut out = Remembered { answers: vec![None; items.len()], ..Remembered::default() };
     let policy = &bench.pipeline.dedup;
     let ids: Vec<Brief> = by_fingerprint.keys().copied().collect();
     let (home, storm) = (items.first().map(|item| item.record.position.partition), &bench.pipeline.storm);
@@ -217,12 +160,13 @@ async fn observe<M: Memory>(
     amend::memos(&bench.memory, policy.shards, bench.keep(), ids, |fingerprint, memo| {
         let rules = Rules { policy, hold: storm.hold, unfinished: &in_hand };
         let before = memo.clone();
-        for item in &by_fingerprint[&fingerprint] {
-            out.answers.remove(&item.sighting.position); // of an attempt that somebody else's change undid
+        let of_it = &by_fingerprint[&fingerprint];
+        for index in of_it {
+            out.answers[*index] = None; // of an attempt that somebody else's change undid
         }
-        for item in &by_fingerprint[&fingerprint] {
+        for (index, item) in of_it.iter().map(|index| (*index, &items[*index])) {
             let Ok(answer) = memo.apply(&item.sighting, &rules) else { break };
-            out.answers.insert(item.sighting.position, answer);
+            out.answers[index] = Some(answer);
             let judged = memo.unjudged().and_then(|severity| judge(bench, item, severity, &mut out.judgements));
             if let Some(judged) = judged.filter(|_| answer == Answer::Duplicate) {
                 note_fallback(bench, judged);
@@ -237,9 +181,10 @@ async fn observe<M: Memory>(
 
 /// What a batch changes in one group, in the order of the log.
 #[derive(Default)]
-struct Changes {
+struct Changes<'a> {
     claimed: Vec<(Generation, Kin)>,
-    placed: BTreeMap<Generation, Kin>,
+    /// How incidents stand after the batch, by the last of its records that counts for them.
+    placed: BTreeMap<Generation, (&'a Alert, &'a Run)>,
     closed: Vec<(EventTime, Closed)>,
 }
 
@@ -251,13 +196,13 @@ async fn place<M: Memory>(
     remembered: &mut Remembered,
     mark: EventTime,
 ) -> Result<BTreeMap<GroupId, Group>, MemoryError> {
-    let mut changes: BTreeMap<GroupId, Changes> = BTreeMap::new();
+    let mut changes: BTreeMap<GroupId, Changes<'_>> = BTreeMap::new();
     let Remembered { answers, memos, judgements } = remembered;
-    for item in items {
-        let (Some(answer), Some(memo)) = (answers.get(&item.record.position), memos.get(&item.brief)) else {
+    for (item, answer) in items.iter().zip(answers.iter()) {
+        let (Some(answer), Some(memo)) = (answer, memos.get(&item.said.brief)) else {
             continue;
         };
-        match &item.signal {
+        match &item.said.signal {
             Signal::Closed(closed) => {
                 for run in &memo.runs {
                     changes.entry(run.group).or_default().closed.push((item.record.at, closed.clone()));
@@ -273,8 +218,9 @@ async fn place<M: Memory>(
         for (generation, kin) in claimed {
             changed |= group.claim(*generation, kin.clone());
         }
-        for (generation, kin) in placed {
-            changed |= group.place(*generation, kin.clone());
+        for (generation, (alert, run)) in placed {
+            let closed_at = run.closed_at.filter(|_| run.count > 0); // a resolve of the unknown never had an object
+            changed |= group.place(*generation, Kin { closed_at, ..kin(bench, alert, run) });
         }
         for (at, closed) in closed {
             changed |= group.close(closed, *at);
@@ -284,12 +230,12 @@ async fn place<M: Memory>(
     .await
 }
 
-fn place_alert<M>(
+fn place_alert<'a, M>(
     bench: &Bench<M>,
-    (item, alert): (&Item<'_>, &Alert),
-    (answer, memo): (Answer, &Memo),
+    (item, alert): (&'a Item<'_>, &'a Alert),
+    (answer, memo): (Answer, &'a Memo),
     judgements: &mut Judgements,
-    changes: &mut BTreeMap<GroupId, Changes>,
+    changes: &mut BTreeMap<GroupId, Changes<'a>>,
 ) {
     if let Answer::Opens { generation, .. } = answer
         && let Some(run) = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)
@@ -297,7 +243,7 @@ fn place_alert<M>(
         let kin = first(bench, item, (alert, run), judgements);
         changes.entry(run.group).or_default().claimed.push((run.generation, kin));
     }
-    if let (Answer::Again, Some(kinship)) = (answer, item.kinship) {
+    if let (Answer::Again, Some(kinship)) = (answer, item.said.kinship) {
         changes.entry(kinship.group).or_default(); // what it says of the record is asked for
     }
     // One that begins further on is not placed by a record that is read again: whether its draft is out will be said
@@ -305,17 +251,15 @@ fn place_alert<M>(
     let here = Generation { at: item.record.at, position: item.record.position };
     let matters = |run: &Run| memo.current() == Some(run) || run.seen.plus(bench.keep()) >= here.at;
     for run in memo.runs.iter().filter(|run| run.generation <= here && matters(run)) {
-        let closed_at = run.closed_at.filter(|_| run.count > 0); // a resolve of the unknown never had an object
-        let placed = Kin { closed_at, ..kin(bench, alert, run) };
-        changes.entry(run.group).or_default().placed.insert(run.generation, placed);
+        changes.entry(run.group).or_default().placed.insert(run.generation, (alert, run));
     }
 }
 
 /// A record that its fingerprint's memo knows for no opener any more, as that was lost and began anew further on, while the
 /// incident that it opened still waits among its kin: nobody else would write its draft.
 fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waiting> {
-    let (Signal::Alert(alert), What::Firing(_)) = (&item.signal, &item.sighting.what) else { return None };
-    let kinship = item.kinship?;
+    let (Signal::Alert(alert), What::Firing(_)) = (&item.said.signal, &*item.sighting.what) else { return None };
+    let kinship = item.said.kinship?;
     let generation = Generation { at: item.record.at, position: item.record.position };
     let kin = groups.get(&kinship.group)?.unwritten(generation)?.clone();
     let (count, seen, whole) = (1, generation.at, Some(alert.fingerprint));
@@ -327,7 +271,7 @@ fn reopened(item: &Item<'_>, groups: &BTreeMap<GroupId, Group>) -> Option<Waitin
 
 /// An incident as its first record alone tells it: its draft says no more, and what came after goes out as an update.
 fn first<M>(bench: &Bench<M>, item: &Item<'_>, (alert, run): (&Alert, &Run), judgements: &mut Judgements) -> Kin {
-    let mut severity = match &item.sighting.what {
+    let mut severity = match &*item.sighting.what {
         What::Firing(firing) => firing.severity.clone(),
         What::Resolved { .. } | What::Closed { .. } => Severity::default(),
     };
@@ -369,10 +313,10 @@ fn opened<M>(
     (generation, again): (Generation, bool),
     Remembered { memos, judgements, .. }: &mut Remembered,
 ) -> Option<Waiting> {
-    let Signal::Alert(alert) = &item.signal else {
+    let Signal::Alert(alert) = &item.said.signal else {
         return None;
     };
-    let memo = memos.get(&item.brief)?;
+    let memo = memos.get(&item.said.brief)?;
     let run = memo.runs.iter().find(|run| run.generation == generation && run.count > 0)?;
     let kin = first(bench, item, (alert, run), judgements);
     Some(Waiting {
@@ -380,7 +324,7 @@ fn opened<M>(
         record: item.record.clone(),
         generation,
         group: run.group,
-        rule: item.kinship.map_or(0, |kinship| kinship.rule),
+        rule: item.said.kinship.map_or(0, |kinship| kinship.rule),
         kin,
         again,
     })

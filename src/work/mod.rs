@@ -10,6 +10,7 @@ pub mod namespaces;
 mod partition;
 mod patience;
 pub mod reach;
+mod reading;
 mod rewind;
 pub mod sweep;
 mod sweeper;

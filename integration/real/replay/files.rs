@@ -79,6 +79,22 @@ async fn l08_lines_webhooks_and_events_from_files_and_a_pipe_are_decided_at_thei
     let nowhere = stages.ingest.run(&["replay", "--input", "no-such-file.json"]).await;
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("no-such-file.json cannot be read"));
+    more_than_is_held(&case, &stages.ingest, &lined).await;
+}
+
+/// Files are held whole, so what they weigh has an end: the last byte is one too many.
+async fn more_than_is_held(case: &Case, setting: &Setting, lined: &str) {
+    let large = case.scope.path("large.json").display().to_string();
+    let file = std::fs::File::create(&large).expect("the test's folder can be written");
+    file.set_len((256 << 20) + 1 - std::fs::metadata(lined).expect("it is there").len())
+        .expect("a file may have a hole");
+    let told = setting.run(&["replay", "--input", lined, &large]).await;
+    let why = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(64), "{why}");
+    assert!(
+        why.contains("large.json it is more than 256 MiB") && why.contains("in parts, the earliest first"),
+        "{why}"
+    );
 }
 
 /// The same by a pipe, one after the other, and published.

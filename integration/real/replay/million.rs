@@ -25,18 +25,24 @@ fn traffic(records: usize) -> impl Iterator<Item = Past> + Send + 'static {
     })
 }
 
-/// Runs it to its end; how long it took, and the most memory that it had in RAM, in KiB.
-async fn measured(mut running: Process) -> (Duration, u64, String) {
+/// What a run cost: time, processor time, and the most memory that it had in RAM, in KiB.
+struct Cost {
+    took: Duration,
+    spent: Duration,
+    peak: u64,
+}
+
+/// Runs it to its end.
+async fn measured(mut running: Process) -> (Cost, String) {
     let began = Instant::now();
-    let mut peak = 0;
+    let (mut peak, mut spent) = (0, Duration::ZERO);
     until(LONG, "the replay to end", async || {
-        if let Some(told) = running.peak() {
-            peak = told;
-        }
+        peak = running.peak().unwrap_or(peak);
+        spent = running.spent().unwrap_or_default().max(spent);
         running.ended().map(|status| assert!(status.success(), "{}", running.printed()))
     })
     .await;
-    (began.elapsed(), peak, running.printed())
+    (Cost { took: began.elapsed(), spent, peak }, running.printed())
 }
 
 #[tokio::test]
@@ -51,14 +57,14 @@ async fn l01_a_long_range_is_read_in_memory_that_does_not_grow_with_it() {
         let (raw, read) = kafka.drain(&stages.scope.alerts).await;
         assert_eq!(read, records);
         let flags = ["--from", "-2h", "--output", "json"];
-        let (took, peak, printed) = measured(begin_of(&program, &stages.ingest, &flags, &case)).await;
+        let (Cost { took, spent, peak }, printed) = measured(begin_of(&program, &stages.ingest, &flags, &case)).await;
         let report: Value =
             printed.find("{\n").and_then(|at| serde_json::from_str(&printed[at..]).ok()).expect("a report");
         assert_eq!((counts(&report), &report["records"]), ([INCIDENTS as u64, 0, 0, 0], &json!(records)), "{printed}");
         assert_eq!(report["outcomes"], json!({ "created": INCIDENTS, "duplicate": records - INCIDENTS }));
         let rate = |took: Duration| records as f64 / took.as_secs_f64();
         println!(
-            "{records} records in {took:.2?} with the start of the program: {:.0}/s, {} MiB at most; reading them and no more: {:.0}/s",
+            "{records} records in {took:.2?} with the start of the program: {:.0}/s, {spent:.2?} of processor time, {} MiB at most; reading them and no more: {:.0}/s",
             rate(took),
             peak >> 10,
             rate(raw),

@@ -6,6 +6,7 @@ mod million;
 mod missing;
 mod same;
 mod shadow;
+mod walks;
 
 /// Runs alone, as all of [`crate::measured`].
 mod measured {

@@ -1,6 +1,10 @@
 //! A replay of files, or of standard input, at their own times.
 
-use std::{io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +21,9 @@ use crate::{
     },
 };
 
+/// What files may weigh together: they are held whole, as the last line may be the first in time.
+const MOST: u64 = 256 << 20;
+
 impl Checked {
     pub(super) async fn files(
         &self,
@@ -24,12 +31,7 @@ impl Checked {
         stop: &CancellationToken,
         notes: &mut Vec<String>,
     ) -> Result<Report, Failure> {
-        let mut input = Input::default();
-        for file in &self.input {
-            let (name, bytes) = bytes(file);
-            input.read(&name, bytes.with_context(|| format!("{name} cannot be read"))?);
-        }
-        let input = input.finish();
+        let input = gather(&self.input)?;
         input.faults.iter().for_each(complain);
         let unreadable = input.faults.len() as u64;
         match input.skipped {
@@ -62,12 +64,36 @@ impl Checked {
     }
 }
 
-/// What a file is called, and all that it holds; `-` is standard input.
-fn bytes(file: &Path) -> (String, std::io::Result<Vec<u8>>) {
-    if file.as_os_str() != "-" {
-        return (file.display().to_string(), std::fs::read(file));
+/// All that the files hold, if that is not too much.
+fn gather(files: &[PathBuf]) -> Result<Input, Failure> {
+    let (mut input, mut room) = (Input::default(), MOST);
+    for file in files {
+        let name = name(file);
+        let bytes = bytes(file, room).with_context(|| format!("{name} cannot be read"))?;
+        room = room.checked_sub(bytes.len() as u64).ok_or_else(|| too_much(&name))?;
+        input.read(&name, bytes);
     }
+    Ok(input.finish())
+}
+
+fn too_much(name: &str) -> Failure {
+    Failure::Asked(format!(
+        "--input: with {name} it is more than {} MiB, and files are held whole, to be put in order of time; nothing was \
+         published; give them in parts, the earliest first: what came of one part, the next finds there",
+        MOST >> 20
+    ))
+}
+
+/// What a file is called; `-` is standard input.
+fn name(file: &Path) -> String {
+    if file.as_os_str() == "-" { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// All that a file holds, and of too much as much as shows that it is.
+fn bytes(file: &Path, room: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);
-    ("standard input".to_owned(), read)
+    let mut from: Box<dyn Read> =
+        if file.as_os_str() == "-" { Box::new(io::stdin().lock()) } else { Box::new(File::open(file)?) };
+    from.by_ref().take(room + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

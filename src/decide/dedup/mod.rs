@@ -4,7 +4,7 @@
 //! again, on this worker or another, is answered as it was the first time. **Invariant:** nothing in here knows
 //! whether a draft was published; a record that opened an incident stays unfinished until that is so.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     alert::{EventTime, Position},
@@ -71,8 +71,8 @@ pub struct Sighting {
     pub position: Position,
     /// Its event time.
     pub at: EventTime,
-    /// What it says.
-    pub what: What,
+    /// What it says; records that repeat one another share it.
+    pub what: Arc<What>,
 }
 
 /// What a record says of its fingerprint.
@@ -151,7 +151,7 @@ impl Memo {
             let opened = self.runs.iter().find(began);
             return Ok(opened.map_or(Answer::Again, |run| Answer::Opens { generation: run.generation, again: true }));
         }
-        let answer = match &sighting.what {
+        let answer = match &*sighting.what {
             What::Firing(firing) => self.fire(sighting, firing, rules)?,
             What::Resolved { starts_at, group } => self.resolve(sighting, *starts_at, *group),
             What::Closed { through } => self.close(sighting.at, *through),

@@ -50,7 +50,7 @@ fn read(word: &str, offset: i64) -> Sighting {
         "r" => What::Resolved { starts_at, group },
         _ => What::Closed { through: at },
     };
-    Sighting { position: Position { partition: 0, offset }, at, what }
+    Sighting { position: Position { partition: 0, offset }, at, what: what.into() }
 }
 
 fn check(script: &str, expected: &str) -> Memo {
