@@ -94,16 +94,43 @@ fn stand(objects: &[Value]) -> BTreeSet<String> {
     objects.iter().map(one).collect()
 }
 
+/// Whether the log has the story as it was meant: the first flood within a hold of 50 ms, and at its tenth step the
+/// trickle within a window of 2 s, each step decided before the next.
+async fn came_in_time(case: &Case) -> bool {
+    let records = case.records().await;
+    let times = |alert: &str| {
+        let of = records.iter().filter(|record| record.json()["labels"]["alertname"] == alert);
+        let mut times: Vec<i64> = of.map(|record| record.timestamp).collect();
+        times.sort_unstable();
+        times
+    };
+    let (flood, trickle) = (times("Storm"), times("Trickle"));
+    flood[24] - flood[0] <= 50 && trickle[9] - trickle[0] < 2_000 && trickle.windows(2).all(|two| two[1] - two[0] > 50)
+}
+
+/// Stages without a judge, and the story in their log. Told anew where the machine was too slow to tell it.
+async fn told() -> (Case, Deployment, Instant) {
+    let window = json!({ "storm": { "hold": "50ms", "window": "2s", "quiet": "2s", "max_duration": "20s" } });
+    let mut tries = 0;
+    loop {
+        let shape = Shape { ingest: 1, work: 0, sink: 1 };
+        let (case, stages) = Case::own("lag", &["shop"], shortened(window.clone()), shape).await;
+        let begin = Instant::now();
+        for (at, alerts) in story(&case) {
+            until_passed(Duration::from_millis(u64::from(at)), begin).await;
+            case.post(&alerts).await;
+        }
+        if came_in_time(&case).await {
+            return (case, stages, begin);
+        }
+        tries += 1;
+        assert!(tries < 10, "ten times this machine was too slow to tell a story of two seconds");
+    }
+}
+
 #[tokio::test]
 async fn a_backlog_of_ten_windows_is_decided_as_it_would_have_been_live() {
-    let window = json!({ "storm": { "hold": "50ms", "window": "2s", "quiet": "2s", "max_duration": "20s" } });
-    let (case, mut stages) =
-        Case::own("lag", &["shop"], shortened(window), Shape { ingest: 1, work: 0, sink: 1 }).await;
-    let begin = Instant::now();
-    for (at, alerts) in story(&case) {
-        until_passed(Duration::from_millis(u64::from(at)), begin).await;
-        case.post(&alerts).await;
-    }
+    let (case, mut stages, begin) = told().await;
     until_passed(20 * SECOND, begin).await;
     stages.add(Shape { work: 2, ..Shape::NONE }).await;
     // 9 of Below, 9 of Trickle and its storm of 12, one storm of 30 whose 25 fired twice
