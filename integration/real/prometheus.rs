@@ -1,8 +1,10 @@
 //! Group A on real servers: what Alertmanager posts, as records and as objects.
 
 use crate::harness::alerts::{resolved, strangers, webhook, with};
-use crate::harness::case::{Case, PROMETHEUS, count, name, rfc3339};
+use crate::harness::case::{Case, PROMETHEUS, count, name, rfc3339, unlimited};
+use crate::harness::deployment::Shape;
 use crate::harness::kafka::Record;
+use crate::harness::servers::{ApiPlan, OwnApi};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -183,7 +185,10 @@ async fn a20_the_same_webhook_at_two_doors_is_one_object_counted_twice() {
 
 #[tokio::test]
 async fn a21_large_and_small_at_once_are_all_kept_byte_for_byte() {
-    let case = Case::shared("a21", &["shop"]).await;
+    // 30 MB of objects, which every sink that starts afterwards would have to list
+    let own = OwnApi::start(&ApiPlan::default()).await;
+    let (case, mut stages) = Case::on_own_api("a21", &own, unlimited()).await;
+    stages.add(Shape { sink: 1, ..Shape::NONE }).await;
     let sizes = [1, 50, 200].map(|kilobytes| kilobytes * 1024);
     let alerts: Vec<Value> = strangers("Sized", &case.namespace("shop"), 60)
         .into_iter()
