@@ -16,10 +16,11 @@ use super::{
 use crate::{
     canary::{self, LEAST},
     pipeline::written,
+    remediation::fit,
     telemetry::metrics::CanaryMetrics,
 };
 
-/// How long the door may take to answer, so that one that hangs is told as one.
+/// How long the door and the API server may take to answer, so that one that hangs is told as one.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where it sends, and where its objects shall come out.
@@ -65,10 +66,14 @@ impl Canary {
             let text = format!("BREAKWATER_CANARY_EVERY: {:?} is no span of at least 10s", self.every);
             Failure::Asked(format!("{text}; write it with its unit, like 1m"))
         })?;
+        if !fit::is_namespace(&self.namespace) {
+            let text = format!("BREAKWATER_CANARY_NAMESPACE: {:?} is no namespace", self.namespace);
+            return Err(Failure::Asked(format!("{text}; write at most 63 lower-case letters, digits and dashes")));
+        }
         let kubeconfig = self.kubernetes.check()?;
         let door = self.door().await?;
         let mut house = House::open("canary", process, Manner::SERVER)?;
-        let objects = Client::try_from(stages::config_by(kubeconfig.as_deref()).await?)?;
+        let objects = client(stages::config_by(kubeconfig.as_deref()).await?)?;
         tracing::info!(namespace = self.namespace, ?every, "starting the canary");
         let canary = canary::Canary {
             door,
@@ -107,9 +112,15 @@ impl Canary {
             ..Kubeconfig::default()
         };
         let config = Config::from_custom_kubeconfig(all, &KubeConfigOptions::default()).await;
-        let mut config = config.map_err(|error| wrong(error.to_string()))?;
-        (config.connect_timeout, config.read_timeout) = (Some(PATIENCE), Some(PATIENCE));
-        config.default_retry = false; // each turn is one question
-        Ok(Client::try_from(config).context("BREAKWATER_CANARY_DOOR")?)
+        let config = config.map_err(|error| wrong(error.to_string()))?;
+        Ok(client(config).context("BREAKWATER_CANARY_DOOR")?)
     }
+}
+
+/// A client that waits no longer than its patience, and asks once: a server that hangs must not silence the canary.
+fn client(mut config: Config) -> Result<Client, kube::Error> {
+    let patience = Some(PATIENCE);
+    (config.connect_timeout, config.read_timeout, config.write_timeout) = (patience, patience, patience);
+    config.default_retry = false;
+    Client::try_from(config)
 }

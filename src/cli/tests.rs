@@ -94,10 +94,9 @@ fn q05_a_bad_url_of_redis_names_the_variable_and_shows_no_secret() {
     }
 }
 
-/// Asserts how the complaint about a door begins, whose other addresses are right.
-fn check_door(args: &[&str], beginning: &str) {
-    let door = ["breakwater", "ingest", "--pipeline", SHIPPED, "--kafka-brokers", "k:9092"];
-    let cli = Cli::try_parse_from([&door[..], args].concat()).map_err(|error| error.to_string()).unwrap();
+/// Asserts how the complaint about a command's further arguments begins.
+fn refused(command: &[&str], args: &[&str], beginning: &str) {
+    let cli = Cli::try_parse_from([command, args].concat()).map_err(|error| error.to_string()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match runtime.block_on(start(cli.command)) {
         Err(Failure::Asked(told)) => assert!(told.starts_with(beginning), "{args:?}: {told}"),
@@ -142,7 +141,19 @@ fn q05_who_may_come_in_is_told_whole_and_nothing_of_it_is_ignored() {
         ),
         (&["--trusted-proxies", "10.0.0.0/8,proxy"], "BREAKWATER_TRUSTED_PROXIES: \"proxy\" is no network; write"),
     ] {
-        check_door(args, beginning);
+        refused(&["breakwater", "ingest", "--pipeline", SHIPPED, "--kafka-brokers", "k:9092"], args, beginning);
+    }
+}
+
+#[test]
+fn q05_a_canary_that_could_not_sing_is_told_why() {
+    for (args, beginning) in [
+        (["--namespace", "../kube-system"], "BREAKWATER_CANARY_NAMESPACE: \"../kube-system\" is no namespace; write"),
+        (["--every", "9s"], "BREAKWATER_CANARY_EVERY: \"9s\" is no span of at least 10s; write"),
+        (["--door", "ftp://door"], "BREAKWATER_CANARY_DOOR: it is no URL"),
+        (["--door", "https://me:hunter2@door"], "BREAKWATER_CANARY_DOOR: it is no URL, or one with a user; write"),
+    ] {
+        refused(&["breakwater", "canary"], &args, beginning);
     }
 }
 
