@@ -19,7 +19,7 @@ use breakwater::{
         batch::{self, Waiting},
         namespaces::Namespaces,
         sweep, waiting,
-        waiting::Ruling,
+        waiting::Asked,
     },
 };
 use bytes::Bytes;
@@ -245,32 +245,16 @@ impl World {
         let (mut hand, mark) = (self.hand(partition), self.watermark());
         let rulings = now(waiting::rule(&self.bench, &hand.waiting, mark))?;
         self.point()?;
-        let (mut drafts, mut endings) = (Vec::new(), Vec::new());
-        for (offset, ruling) in rulings {
-            match ruling {
-                Ruling::Finish(outcome) => endings.push((offset, outcome)),
-                Ruling::Publish { before, draft, outcome } => {
-                    drafts.push((before, draft));
-                    endings.push((offset, outcome));
-                }
-            }
+        let Asked { publish, mark: drafts, finish } = rulings.into_iter().collect();
+        for outgoing in &publish {
+            self.topic.push(through_the_topic(outgoing));
+            self.point()?; // some of the drafts are in the topic, and the others are not
         }
         if !drafts.is_empty() {
-            let incidents: Vec<_> = drafts
-                .iter()
-                .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
-                .collect();
-            for (before, draft) in drafts {
-                let before = before.into_iter().map(|update| Remediation::Update(Box::new(update)));
-                for outgoing in before.chain([Remediation::Draft(draft)]) {
-                    self.topic.push(through_the_topic(&outgoing));
-                    self.point()?; // some of the drafts are in the topic, and the others are not
-                }
-            }
-            now(waiting::published(&self.bench, &incidents, mark))?;
+            now(waiting::published(&self.bench, &drafts, mark))?;
             self.point()?;
         }
-        for (offset, outcome) in endings {
+        for (offset, outcome) in finish {
             hand.waiting.remove(&offset);
             if hand.ledger.finish(offset) {
                 self.end(outcome);

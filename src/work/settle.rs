@@ -2,13 +2,13 @@
 
 use super::{
     partition::{Desk, Halt},
-    waiting::{self, Ruling},
+    waiting::{self, Asked},
 };
 use crate::{
     alert::EventTime,
     crash,
     memory::Memory,
-    remediation::{Draft, Remediation, Update},
+    remediation::{Generation, GroupId, Remediation},
 };
 
 impl<M: Memory + Clone> Desk<M> {
@@ -22,21 +22,11 @@ impl<M: Memory + Clone> Desk<M> {
         let rulings = self.patiently(|| waiting::rule(&self.bench, &self.waiting, mark)).await?;
         crash::point("work-decided");
         self.overdue = rulings.len() < due; // their storm is another's to publish
-        let mut drafts = Vec::new();
-        let mut endings = Vec::with_capacity(rulings.len());
-        for (offset, ruling) in rulings {
-            match ruling {
-                Ruling::Finish(outcome) => endings.push((offset, outcome)),
-                Ruling::Publish { before, draft, outcome } => {
-                    drafts.push((before, draft));
-                    endings.push((offset, outcome));
-                }
-            }
-        }
+        let Asked { publish, mark: drafts, finish } = rulings.into_iter().collect();
         if !drafts.is_empty() {
-            self.publish_drafts(drafts, mark).await?;
+            self.publish_drafts(&publish, &drafts, mark).await?;
         }
-        for (offset, outcome) in endings {
+        for (offset, outcome) in finish {
             self.let_go(offset);
             self.finish(offset, outcome);
         }
@@ -44,21 +34,17 @@ impl<M: Memory + Clone> Desk<M> {
         self.vouch().await
     }
 
-    async fn publish_drafts(&self, drafts: Vec<(Vec<Update>, Box<Draft>)>, mark: EventTime) -> Result<(), Halt> {
-        let published: Vec<_> = (drafts.iter())
-            .map(|(_, draft)| (draft.incident.group, draft.incident.generation, draft.incident.storm))
-            .collect();
-        let outgoing = (drafts.into_iter())
-            .flat_map(|(before, draft)| {
-                let before = before.into_iter().map(|update| Remediation::Update(Box::new(update)));
-                before.chain([Remediation::Draft(draft)])
-            })
-            .map(|remediation| waiting::outgoing(&remediation))
-            .collect();
+    async fn publish_drafts(
+        &self,
+        publish: &[Remediation],
+        drafts: &[(GroupId, Generation, bool)],
+        mark: EventTime,
+    ) -> Result<(), Halt> {
+        let outgoing = publish.iter().map(waiting::outgoing).collect();
         self.publish(outgoing, &self.bench.pipeline.topics.remediations).await?;
         crash::point("work-published");
-        self.bench.metrics.drafts_published(published.len() as u64);
-        self.patiently(|| waiting::published(&self.bench, &published, mark)).await?;
+        self.bench.metrics.drafts_published(drafts.len() as u64);
+        self.patiently(|| waiting::published(&self.bench, drafts, mark)).await?;
         crash::point("work-marked");
         Ok(())
     }

@@ -37,6 +37,36 @@ pub enum Ruling {
     Finish(Outcome),
 }
 
+/// What rulings ask for together. All is published in its order, then marked, and then the records are finished.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// To publish.
+    pub publish: Vec<Remediation>,
+    /// The incidents of the drafts among it: group, generation, and whether it is a storm.
+    pub mark: Vec<(GroupId, Generation, bool)>,
+    /// Records by offset, and how each ends.
+    pub finish: Vec<(i64, Outcome)>,
+}
+
+impl FromIterator<(i64, Ruling)> for Asked {
+    fn from_iter<I: IntoIterator<Item = (i64, Ruling)>>(rulings: I) -> Self {
+        let mut asked = Self::default();
+        for (offset, ruling) in rulings {
+            let outcome = match ruling {
+                Ruling::Finish(outcome) => outcome,
+                Ruling::Publish { before, draft, outcome } => {
+                    asked.mark.push((draft.incident.group, draft.incident.generation, draft.incident.storm));
+                    asked.publish.extend(before.into_iter().map(|update| Remediation::Update(Box::new(update))));
+                    asked.publish.push(Remediation::Draft(draft));
+                    outcome
+                }
+            };
+            asked.finish.push((offset, outcome));
+        }
+        asked
+    }
+}
+
 /// Decides what is due at `mark` among the records in hand, by offset. Publishes nothing; asked again, it answers alike.
 ///
 /// # Errors
